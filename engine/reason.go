@@ -1,0 +1,48 @@
+package engine
+
+// CloseReason says why a connection ended.
+type CloseReason uint8
+
+const (
+	// LocalClose: Close, or CloseAfterFlush with everything written.
+	LocalClose CloseReason = iota
+	// LocalReset: Reset.
+	LocalReset
+	// FlushTimeout: CloseAfterFlush ran out of time with bytes unsent.
+	FlushTimeout
+	// PeerReset: ECONNRESET or EPIPE on a read or a write.
+	PeerReset
+	// PeerClosed: both directions ended in order.
+	PeerClosed
+	// ConnectRefused: nobody listens at the address (ECONNREFUSED; for unix
+	// sockets also no such file, or a full backlog).
+	ConnectRefused
+	// ConnectTimeout: DialSpec.Timeout passed, or the kernel gave up first.
+	ConnectTimeout
+	// ConnectUnreachable: no route to the host or network.
+	ConnectUnreachable
+	// ConnectError: any other failure to connect; see Conn.Err.
+	ConnectError
+	// FDLimit: no file descriptor was left to dial with.
+	FDLimit
+	// IOError: any other error on an established connection; see Conn.Err.
+	IOError
+	// LoopStopped: the group stopped.
+	LoopStopped
+)
+
+var reasonNames = [...]string{
+	LocalClose: "LocalClose", LocalReset: "LocalReset", FlushTimeout: "FlushTimeout",
+	PeerReset: "PeerReset", PeerClosed: "PeerClosed",
+	ConnectRefused: "ConnectRefused", ConnectTimeout: "ConnectTimeout",
+	ConnectUnreachable: "ConnectUnreachable", ConnectError: "ConnectError",
+	FDLimit: "FDLimit", IOError: "IOError", LoopStopped: "LoopStopped",
+}
+
+// String returns the constant's name.
+func (r CloseReason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "CloseReason(?)"
+}

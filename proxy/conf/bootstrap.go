@@ -1,0 +1,114 @@
+package conf
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
+
+// Bootstrap is one whole configuration (config.bootstrap.v3.Bootstrap).
+type Bootstrap struct {
+	Node      Node
+	Admin     *Admin // nil: no admin listener
+	Listeners []*Listener
+	Clusters  []*Cluster
+	// Runtime is the merged static_layer values, dotted keys to text (layered_runtime).
+	Runtime map[string]string
+	// AccessLogFlushInterval is how often buffered log lines are written; 10 s by default.
+	AccessLogFlushInterval time.Duration
+	// Raw is the bootstrap as Envoy JSON, for /config_dump.
+	Raw json.RawMessage
+}
+
+// Node identifies this process (core.v3.Node).
+type Node struct {
+	ID, Cluster           string
+	Region, Zone, SubZone string
+}
+
+// Admin is the admin listener (bootstrap.admin).
+type Admin struct {
+	Address Address
+	// AllowPaths restricts what is served: exact paths, or prefixes when they end in '*'. Empty: all.
+	AllowPaths []string
+}
+
+// Address is where to listen or connect: an IP and port, a unix socket, or a host name to resolve.
+type Address struct {
+	// IP is the literal address and port; invalid for pipes and host names.
+	IP netip.AddrPort
+	// Host is a name to be resolved (DNS cluster types only), with Port.
+	Host string
+	Port uint16
+	// Pipe is a unix socket path; '@' first means the abstract namespace. Mode is its permissions.
+	Pipe string
+	Mode uint32
+	// IPv4Compat accepts IPv4 on an IPv6 listener (ipv4_compat).
+	IPv4Compat bool
+}
+
+// String returns ip:port, host:port or the pipe's path.
+func (a Address) String() string {
+	switch {
+	case a.Pipe != "":
+		return a.Pipe
+	case a.Host != "":
+		return joinHostPort(a.Host, a.Port)
+	}
+	return a.IP.String()
+}
+
+func joinHostPort(host string, port uint16) string {
+	b := make([]byte, 0, len(host)+6)
+	b = append(b, host...)
+	b = append(b, ':')
+	return string(appendUint(b, uint64(port)))
+}
+
+func appendUint(b []byte, v uint64) []byte {
+	if v >= 10 {
+		b = appendUint(b, v/10)
+	}
+	return append(b, byte('0'+v%10))
+}
+
+// DrainType says which events drain a listener (Listener.drain_type).
+type DrainType uint8
+
+// Drain types.
+const (
+	DrainDefault DrainType = iota
+	DrainModifyOnly
+)
+
+// Listener is one listener with its sockets (config.listener.v3.Listener).
+type Listener struct {
+	Name string
+	// Addresses holds the address and the additional_addresses; at least one.
+	Addresses  []Address
+	StatPrefix string
+	// FilterChain handles every connection; matching between several chains is not part of this version.
+	FilterChain *FilterChain
+	// PerConnectionBufferLimitBytes is the high watermark of each connection; 1 MiB by default.
+	PerConnectionBufferLimitBytes uint32
+	Backlog                       int  // tcp_backlog_size; 0: the kernel's maximum
+	ReusePort                     bool // enable_reuse_port; true by default
+	DrainType                     DrainType
+	// ConnectionLimit is runtime envoy.resource_limits.listener.<name>.connection_limit; 0 none.
+	ConnectionLimit int
+	// AcceptsPerEvent bounds one wake-up's accepts (max_connections_to_accept_per_socket_event); 0: the engine's own.
+	AcceptsPerEvent int
+	// AccessLogs are the listener's own: one line per connection.
+	AccessLogs []*AccessLog
+	// Raw is the listener as Envoy JSON; equal Raw means unchanged, so its sockets and connections stay.
+	Raw json.RawMessage
+}
+
+// FilterChain is what a connection runs through (listener.v3.FilterChain).
+type FilterChain struct {
+	Name string
+	// HTTP is the connection manager; the only terminal filter of this version.
+	HTTP *HTTPConnectionManager
+	// TransportSocketConnectTimeout bounds a TLS handshake; 0 off.
+	TransportSocketConnectTimeout time.Duration
+}

@@ -1,0 +1,146 @@
+package conf
+
+import (
+	"encoding/json"
+	"net/netip"
+	"time"
+)
+
+// ClusterType is Cluster.type.
+type ClusterType uint8
+
+// Discovery types (clusters.md 2).
+const (
+	ClusterStatic ClusterType = iota
+	ClusterStrictDNS
+	ClusterLogicalDNS
+)
+
+// LBPolicy is Cluster.lb_policy.
+type LBPolicy uint8
+
+// Load balancing policies (clusters.md 3).
+const (
+	RoundRobin LBPolicy = iota
+	LeastRequest
+	Random
+)
+
+// DNSFamily is Cluster.dns_lookup_family.
+type DNSFamily uint8
+
+// Address families to resolve.
+const (
+	DNSAuto DNSFamily = iota
+	DNSV4Only
+	DNSV6Only
+	DNSV4Preferred
+	DNSAll
+)
+
+// Cluster is config.cluster.v3.Cluster.
+type Cluster struct {
+	Name     string
+	StatName string // alt_stat_name, else Name with ':' as '_'
+	Type     ClusterType
+	LB       LBPolicy
+	// LeastRequestChoices is least_request_lb_config.choice_count; 2.
+	LeastRequestChoices uint32
+	Endpoints           []*Endpoint
+
+	ConnectTimeout                time.Duration // 5 s
+	PerConnectionBufferLimitBytes uint32        // 1 MiB
+	MaxRequestsPerConnection      int           // 0 unlimited
+	// IdleTimeout of pooled connections (common_http_protocol_options.idle_timeout); 1 h; 0 off.
+	IdleTimeout           time.Duration
+	MaxConnectionDuration time.Duration
+	MaxStreamDuration     time.Duration
+	MaxResponseHeadersKiB int // 80 on HTTP/1
+	MaxHeadersCount       int // 100
+	HTTP1                 HTTP1Options
+
+	// Breakers holds the DEFAULT and the HIGH priority's limits.
+	Breakers [2]Breaker
+
+	DNSRefreshRate        time.Duration // 5 s
+	DNSFailureRefreshBase time.Duration // = refresh rate
+	DNSFailureRefreshMax  time.Duration
+	DNSJitter             time.Duration
+	RespectDNSTTL         bool
+	DNSFamily             DNSFamily
+	// DNSResolvers are servers to ask; empty: the system's resolver.
+	DNSResolvers []netip.AddrPort
+	DNSUseTCP    bool
+	WaitForWarm  bool
+
+	BindAddress netip.AddrPort // upstream_bind_config.source_address
+	TCPKeepAlive
+
+	// Raw is the cluster as Envoy JSON; equal Raw means unchanged, so its connections and stats stay.
+	Raw json.RawMessage
+}
+
+// TCPKeepAlive is upstream_connection_options.tcp_keepalive; zero values leave the kernel's.
+type TCPKeepAlive struct {
+	KeepAlive         bool
+	KeepAliveProbes   uint32
+	KeepAliveTime     time.Duration
+	KeepAliveInterval time.Duration
+}
+
+// Endpoint is one LbEndpoint with its locality.
+type Endpoint struct {
+	Address  Address
+	Hostname string
+	Weight   uint32 // load_balancing_weight; 1
+	// Health is the configured health_status: usable, degraded or not (clusters.md 2).
+	Health                EndpointHealth
+	Region, Zone, SubZone string
+	Priority              uint32
+	Canary                bool
+}
+
+// EndpointHealth is LbEndpoint.health_status reduced to what it means.
+type EndpointHealth uint8
+
+// Endpoint health.
+const (
+	EndpointHealthy EndpointHealth = iota
+	EndpointDegraded
+	EndpointUnhealthy
+)
+
+// Breaker is one CircuitBreakers.Thresholds.
+type Breaker struct {
+	MaxConnections     uint32 // 1024
+	MaxPendingRequests uint32 // 1024
+	MaxRequests        uint32 // 1024
+	MaxRetries         uint32 // 3
+	MaxConnectionPools uint32 // unlimited
+	TrackRemaining     bool
+	// MaxConnectionsPerHost is per_host_thresholds.max_connections; 0 none. DEFAULT only.
+	MaxConnectionsPerHost uint32
+}
+
+// Priorities index Cluster.Breakers.
+const (
+	PriorityDefault = 0
+	PriorityHigh    = 1
+)
+
+// NewCluster returns a static round-robin cluster with Envoy's defaults.
+func NewCluster(name string, addresses ...netip.AddrPort) *Cluster {
+	const unlimited = 1<<32 - 1
+	b := Breaker{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3, MaxConnectionPools: unlimited}
+	c := &Cluster{
+		Name: name, StatName: name, LeastRequestChoices: 2,
+		ConnectTimeout: 5 * time.Second, PerConnectionBufferLimitBytes: 1 << 20,
+		IdleTimeout: time.Hour, MaxResponseHeadersKiB: 80, MaxHeadersCount: 100,
+		Breakers: [2]Breaker{b, b}, DNSRefreshRate: 5 * time.Second, DNSFailureRefreshBase: 5 * time.Second,
+		WaitForWarm: true,
+	}
+	for _, a := range addresses {
+		c.Endpoints = append(c.Endpoints, &Endpoint{Address: Address{IP: a}, Weight: 1})
+	}
+	return c
+}

@@ -1,0 +1,329 @@
+// Package reason is the one table of how requests and connections end. Status, response flag,
+// details, body and the sentence for people come from it, so that the access log, the stat and the
+// local reply can never tell different stories (spec: router.md 10, operations.md "Response flags").
+package reason
+
+// Flag is a set of Envoy response flags; several may hold for one stream.
+type Flag uint64
+
+// Response flags in the order Envoy prints them.
+const (
+	FailedLocalHealthCheck Flag = 1 << iota
+	NoHealthyUpstream
+	UpstreamRequestTimeout
+	LocalReset
+	UpstreamRemoteReset
+	UpstreamConnectionFailure
+	UpstreamConnectionTermination
+	UpstreamOverflow
+	NoRouteFound
+	DelayInjected
+	FaultInjected
+	RateLimited
+	UnauthorizedExternalService
+	RateLimitServiceError
+	DownstreamConnectionTermination
+	UpstreamRetryLimitExceeded
+	StreamIdleTimeout
+	InvalidEnvoyRequestHeaders
+	DownstreamProtocolError
+	UpstreamMaxStreamDurationReached
+	ResponseFromCacheFilter
+	NoFilterConfigFound
+	DurationTimeout
+	UpstreamProtocolError
+	NoClusterFound
+	OverloadManagerTerminated
+	DNSResolutionFailed
+	DropOverload
+	DownstreamRemoteReset
+	UnconditionalDropOverload
+	numFlags = iota
+)
+
+var flagNames = [numFlags][2]string{
+	{"LH", "FailedLocalHealthCheck"},
+	{"UH", "NoHealthyUpstream"},
+	{"UT", "UpstreamRequestTimeout"},
+	{"LR", "LocalReset"},
+	{"UR", "UpstreamRemoteReset"},
+	{"UF", "UpstreamConnectionFailure"},
+	{"UC", "UpstreamConnectionTermination"},
+	{"UO", "UpstreamOverflow"},
+	{"NR", "NoRouteFound"},
+	{"DI", "DelayInjected"},
+	{"FI", "FaultInjected"},
+	{"RL", "RateLimited"},
+	{"UAEX", "UnauthorizedExternalService"},
+	{"RLSE", "RateLimitServiceError"},
+	{"DC", "DownstreamConnectionTermination"},
+	{"URX", "UpstreamRetryLimitExceeded"},
+	{"SI", "StreamIdleTimeout"},
+	{"IH", "InvalidEnvoyRequestHeaders"},
+	{"DPE", "DownstreamProtocolError"},
+	{"UMSDR", "UpstreamMaxStreamDurationReached"},
+	{"RFCF", "ResponseFromCacheFilter"},
+	{"NFCF", "NoFilterConfigFound"},
+	{"DT", "DurationTimeout"},
+	{"UPE", "UpstreamProtocolError"},
+	{"NC", "NoClusterFound"},
+	{"OM", "OverloadManagerTerminated"},
+	{"DF", "DnsResolutionFailed"},
+	{"DO", "DropOverload"},
+	{"DR", "DownstreamRemoteReset"},
+	{"UDO", "UnconditionalDropOverload"},
+}
+
+// Append writes the flags joined with a comma, "-" when there are none; long chooses the long names.
+func (f Flag) Append(dst []byte, long bool) []byte {
+	if f == 0 {
+		return append(dst, '-')
+	}
+	form := 0
+	if long {
+		form = 1
+	}
+	first := true
+	for i := range flagNames {
+		if f&(1<<i) == 0 {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		dst, first = append(dst, flagNames[i][form]...), false
+	}
+	return dst
+}
+
+// String returns the short names joined with a comma.
+func (f Flag) String() string { return string(f.Append(nil, false)) }
+
+// ParseFlag returns the flag with that short name; ok is false for an unknown one.
+func ParseFlag(short string) (f Flag, ok bool) {
+	for i := range flagNames {
+		if flagNames[i][0] == short {
+			return 1 << i, true
+		}
+	}
+	return 0, false
+}
+
+// Reason is how a request or connection ended. Zero is "not ended yet".
+type Reason uint8
+
+// Endings of HTTP requests; TCP sessions use the upstream and timeout ones too.
+const (
+	None Reason = iota
+	ViaUpstream
+	DirectResponse
+	Redirect
+	NoRoute
+	NoCluster
+	NoHealthyHost
+	Overflow
+	ConnectFailure
+	LocalConnectFailure
+	ConnectTimeout
+	UpstreamTermination
+	UpstreamReset
+	UpstreamProtocol
+	UpstreamHeadTooLarge
+	UpstreamTooManyFields
+	ResponseTimeout
+	ResetAfterStart
+	StreamIdle
+	RequestTimeout
+	RequestHeadersTimeout
+	MaxStreamDuration
+	DownstreamClosed
+	DownstreamReset
+	DownstreamProtocol
+	MissingHost
+	MissingPath
+	AbsolutePath
+	PathNormalization
+	PathRedirect
+	HTTPSOnPlaintext
+	UpgradeRefused
+	LowVersion
+	HeadTooLarge
+	TooManyFields
+	BadTransferEncoding
+	OverloadShed
+	Draining
+	Stopped
+	numReasons
+)
+
+// Entry is one row of the table.
+type Entry struct {
+	// Name is the constant's name in snake case, used as a metric label and in dumps.
+	Name string
+	// Flag is what the access log shows.
+	Flag Flag
+	// Status is the local reply's status; 0 when no reply is possible and the stream is reset.
+	Status uint16
+	// Details is Envoy's response code details.
+	Details string
+	// Body is the local reply's body; may be empty.
+	Body string
+	// Upstream is true when the cluster is charged with the status (ROUTER-82).
+	Upstream bool
+	// Overloaded adds x-envoy-overloaded to the reply.
+	Overloaded bool
+	// Close ends the downstream HTTP/1 connection after the reply (HC-31).
+	Close bool
+	// Sentence tells a person what happened and what to look at.
+	Sentence string
+}
+
+const resetBody = "upstream connect error or disconnect/reset before headers. reset reason: "
+
+// Table holds every Entry; index it by Reason. Read-only.
+var Table = [numReasons]Entry{
+	None:           {Name: "none", Sentence: "The stream has not ended."},
+	ViaUpstream:    {Name: "via_upstream", Details: "via_upstream", Sentence: "The upstream answered and its response was passed on whole."},
+	DirectResponse: {Name: "direct_response", Details: "direct_response", Sentence: "The route answers by itself (direct_response)."},
+	Redirect:       {Name: "redirect", Details: "direct_response", Sentence: "The route redirects the client."},
+	NoRoute: {
+		Name: "no_route", Flag: NoRouteFound, Status: 404, Details: "route_not_found",
+		Sentence: "No virtual host or no route matches the request.",
+	},
+	NoCluster: {
+		Name: "no_cluster", Flag: NoClusterFound, Status: 503, Details: "cluster_not_found",
+		Sentence: "The route names a cluster that does not exist.",
+	},
+	NoHealthyHost: {
+		Name: "no_healthy_host", Flag: NoHealthyUpstream, Status: 503, Details: "no_healthy_upstream", Body: "no healthy upstream", Upstream: true,
+		Sentence: "The cluster has no usable endpoint: none configured, none resolved, or none healthy.",
+	},
+	Overflow: {
+		Name: "overflow", Flag: UpstreamOverflow, Status: 503, Details: "upstream_reset_before_response_started{overflow}", Body: resetBody + "overflow",
+		Upstream: true, Overloaded: true, Sentence: "A circuit breaker of the cluster is open; see circuit_breakers in its stats.",
+	},
+	ConnectFailure: {
+		Name: "connect_failure", Flag: UpstreamConnectionFailure, Status: 503, Details: "upstream_reset_before_response_started{remote_connection_failure}",
+		Body: resetBody + "remote connection failure", Upstream: true, Sentence: "The endpoint refused or could not be reached.",
+	},
+	LocalConnectFailure: {
+		Name: "local_connect_failure", Flag: UpstreamConnectionFailure, Status: 503, Details: "upstream_reset_before_response_started{local_connection_failure}",
+		Body: resetBody + "local connection failure", Upstream: true, Sentence: "This machine could not make a socket for the endpoint (file descriptors, ports or addresses).",
+	},
+	ConnectTimeout: {
+		Name: "connect_timeout", Flag: UpstreamConnectionFailure, Status: 503, Details: "upstream_reset_before_response_started{connection_timeout}",
+		Body: resetBody + "connection timeout", Upstream: true, Sentence: "The endpoint did not accept within the cluster's connect_timeout.",
+	},
+	UpstreamTermination: {
+		Name: "upstream_termination", Flag: UpstreamConnectionTermination, Status: 503, Details: "upstream_reset_before_response_started{connection_termination}",
+		Body: resetBody + "connection termination", Upstream: true, Sentence: "The endpoint closed the connection before a whole response head arrived.",
+	},
+	UpstreamReset: {
+		Name: "upstream_reset", Flag: UpstreamRemoteReset, Status: 503, Details: "upstream_reset_before_response_started{remote_reset}",
+		Body: resetBody + "remote reset", Upstream: true, Sentence: "The endpoint reset the stream.",
+	},
+	UpstreamProtocol: {
+		Name: "upstream_protocol", Flag: UpstreamProtocolError, Status: 502, Details: "upstream_reset_before_response_started{protocol_error}",
+		Body: resetBody + "protocol error", Upstream: true, Sentence: "The endpoint sent something that is not a valid HTTP response.",
+	},
+	UpstreamHeadTooLarge: {
+		Name: "upstream_head_too_large", Flag: UpstreamProtocolError, Status: 503, Details: "upstream_reset_before_response_started{protocol_error}",
+		Body: resetBody + "protocol error", Upstream: true, Sentence: "The response head is larger than max_response_headers_kb.",
+	},
+	UpstreamTooManyFields: {
+		Name: "upstream_too_many_fields", Flag: UpstreamProtocolError, Status: 502, Details: "upstream_reset_before_response_started{protocol_error}",
+		Body: resetBody + "protocol error", Upstream: true, Sentence: "The response has more header fields than max_headers_count.",
+	},
+	ResponseTimeout: {
+		Name: "response_timeout", Flag: UpstreamRequestTimeout, Status: 504, Details: "upstream_response_timeout", Body: "upstream request timeout", Upstream: true,
+		Sentence: "The endpoint did not answer within the route's timeout.",
+	},
+	ResetAfterStart: {
+		Name: "reset_after_start", Flag: UpstreamConnectionTermination, Details: "upstream_reset_after_response_started{connection_termination}", Upstream: true,
+		Sentence: "The endpoint broke off in the middle of its response.",
+	},
+	StreamIdle: {
+		Name: "stream_idle", Flag: StreamIdleTimeout, Status: 504, Details: "stream_idle_timeout", Body: "stream timeout",
+		Sentence: "No byte moved for stream_idle_timeout (or the route's idle_timeout).",
+	},
+	RequestTimeout: {
+		Name: "request_timeout", Status: 408, Details: "request_overall_timeout", Body: "request timeout",
+		Close: true, Sentence: "The client did not finish its request within request_timeout.",
+	},
+	RequestHeadersTimeout: {
+		Name: "request_headers_timeout", Status: 408, Details: "request_header_timeout", Body: "request header timeout",
+		Close: true, Sentence: "The client did not finish its request head within request_headers_timeout.",
+	},
+	MaxStreamDuration: {
+		Name: "max_stream_duration", Flag: DurationTimeout, Status: 504, Details: "max_duration_timeout", Body: "downstream duration timeout",
+		Sentence: "The request lived longer than max_stream_duration.",
+	},
+	DownstreamClosed: {
+		Name: "downstream_closed", Flag: DownstreamConnectionTermination, Details: "downstream_remote_disconnect",
+		Sentence: "The client went away before the response was complete.",
+	},
+	DownstreamReset: {
+		Name: "downstream_reset", Flag: DownstreamRemoteReset, Details: "downstream_remote_reset",
+		Sentence: "The client reset its stream.",
+	},
+	DownstreamProtocol: {
+		Name: "downstream_protocol", Flag: DownstreamProtocolError, Status: 400, Details: "http1.codec_error", Body: "Bad Request", Close: true,
+		Sentence: "The client sent something that is not valid HTTP.",
+	},
+	MissingHost: {
+		Name: "missing_host", Status: 400, Details: "missing_host_header",
+		Sentence: "The request has no Host.",
+	},
+	MissingPath: {
+		Name: "missing_path", Status: 404, Details: "missing_path_rejected",
+		Sentence: "The request has no path.",
+	},
+	AbsolutePath: {
+		Name: "absolute_path", Status: 404, Details: "absolute_path_rejected",
+		Sentence: "The request path does not start with a slash.",
+	},
+	PathNormalization: {
+		Name: "path_normalization", Status: 400, Details: "path_normalization_failed",
+		Sentence: "The request path cannot be normalised, or the policy refuses its escaped slashes or fragment.",
+	},
+	PathRedirect: {
+		Name: "path_redirect", Status: 307, Details: "path_normalization_redirect",
+		Sentence: "The client is sent to the path with its slashes unescaped.",
+	},
+	HTTPSOnPlaintext: {
+		Name: "https_on_plaintext", Flag: DownstreamProtocolError, Status: 403, Details: "http1.https_url_on_plaintext_connection", Close: true,
+		Sentence: "An https URL was asked for on a connection without TLS.",
+	},
+	UpgradeRefused: {
+		Name: "upgrade_refused", Status: 403, Details: "upgrade_failed", Close: true,
+		Sentence: "The request asks for an upgrade or CONNECT that is not enabled.",
+	},
+	LowVersion: {
+		Name: "low_version", Flag: DownstreamProtocolError, Status: 426, Details: "low_version", Body: "Upgrade Required", Close: true,
+		Sentence: "HTTP/1.0 is off (accept_http_10).",
+	},
+	HeadTooLarge: {
+		Name: "head_too_large", Flag: DownstreamProtocolError, Status: 431, Details: "http1.headers_too_large", Body: "Request Header Fields Too Large", Close: true,
+		Sentence: "The request head is larger than max_request_headers_kb.",
+	},
+	TooManyFields: {
+		Name: "too_many_fields", Flag: DownstreamProtocolError, Status: 431, Details: "http1.too_many_headers", Body: "Request Header Fields Too Large", Close: true,
+		Sentence: "The request has more header fields than max_headers_count.",
+	},
+	BadTransferEncoding: {
+		Name: "bad_transfer_encoding", Flag: DownstreamProtocolError, Status: 501, Details: "http1.invalid_transfer_encoding", Body: "Not Implemented", Close: true,
+		Sentence: "The request uses a transfer coding other than chunked.",
+	},
+	OverloadShed: {
+		Name: "overload", Flag: OverloadManagerTerminated, Status: 503, Details: "overload", Body: "envoy overloaded", Overloaded: true,
+		Sentence: "The proxy sheds load: one of its own limits is reached.",
+	},
+	Draining: {Name: "draining", Details: "drain", Sentence: "The listener drains; the connection ended in order."},
+	Stopped:  {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
+}
+
+// Entry returns the row of r.
+func (r Reason) Entry() *Entry { return &Table[r] }
+
+// String returns the row's name.
+func (r Reason) String() string { return Table[r].Name }

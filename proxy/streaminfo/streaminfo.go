@@ -1,0 +1,82 @@
+// Package streaminfo holds what is known of one stream (an HTTP request or a TCP session) while it
+// lives and when it ends: the one source of access-log lines, header formatters and local replies.
+package streaminfo
+
+import (
+	"net/netip"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+)
+
+// Info is filled in by the connection manager and the router as a stream goes on. Loop-owned and
+// part of its stream: it must not be kept after the stream ended. Times are nanoseconds of the
+// loop's monotonic clock, 0 while the event has not happened.
+type Info struct {
+	// Request is the request head; nil when none was parsed. Response is the head sent downstream,
+	// ResponseTrailers the trailers; nil until there are some.
+	Request, Response, ResponseTrailers *header.Head
+
+	StartUnixNs       int64 // wall clock of Start
+	Start             int64 // first byte of the request
+	RequestEnd        int64 // last byte of the request received
+	UpstreamReady     int64 // connection from the pool at hand
+	UpstreamTxBegin   int64
+	UpstreamTxEnd     int64
+	UpstreamRxBegin   int64 // first byte of the response
+	UpstreamRxEnd     int64
+	DownstreamTxBegin int64
+	End               int64 // stream over; last byte handed to the kernel or the ending known
+
+	Protocol, UpstreamProtocol header.Version
+	ResponseCode               uint16 // 0 when no response was started
+	Reason                     reason.Reason
+	Flags                      reason.Flag
+	// Details is %RESPONSE_CODE_DETAILS%; empty until known.
+	Details string
+	// TerminationDetails is %CONNECTION_TERMINATION_DETAILS%.
+	TerminationDetails string
+
+	BytesReceived, BytesSent                                 uint64 // bodies (HTTP), connection bytes (TCP)
+	DownstreamWireReceived, DownstreamWireSent               uint64
+	UpstreamWireReceived, UpstreamWireSent                   uint64
+	DownstreamHeaderBytesReceived, DownstreamHeaderBytesSent uint64
+	UpstreamHeaderBytesReceived, UpstreamHeaderBytesSent     uint64
+
+	// Conn holds the facts of the downstream connection; never nil for a real stream.
+	Conn *Connection
+	// RemoteAddress is the trusted client address (RT-91 to RT-94); the direct peer is Conn.Remote.
+	RemoteAddress netip.AddrPort
+
+	UpstreamAddress      netip.AddrPort // the endpoint tried last; invalid for none or a pipe
+	UpstreamPipe         string
+	UpstreamHostName     string
+	UpstreamLocal        netip.AddrPort
+	UpstreamConnectionID uint64
+	UpstreamCluster      string // observability name
+	UpstreamClusterRaw   string
+	// UpstreamFailure is the transport failure reason.
+	UpstreamFailure string
+	Attempts        uint32
+
+	RouteName, VirtualHostName string
+	StreamID                   uint64
+	LocalReplyBody             []byte
+	HealthCheck                bool
+}
+
+// Connection holds the facts of a downstream connection. Owned by its connection, read-only.
+type Connection struct {
+	ID               uint64
+	Remote, Local    netip.AddrPort
+	RemotePipe       string // unix sockets: the path or empty
+	LocalPipe        string
+	ServerName       string // SNI
+	FilterChainName  string
+	ListenerName     string
+	TransportFailure string
+	TLS              bool
+}
+
+// Reset clears everything.
+func (i *Info) Reset() { *i = Info{} }
