@@ -17,6 +17,8 @@ type Case struct {
 
 	// Differs holds, by target name, how a peer is known to behave otherwise.
 	Differs map[string]string
+	// Varies holds the names in Differs whose difference does not show in every run.
+	Varies map[string]bool
 }
 
 // Op is one thing a client or the origin does.

@@ -106,11 +106,11 @@ func (p *parser) take(line string) error {
 	case "stays":
 		return p.addClient(Step{Op: StaysOpen})
 	case "nginx", "haproxy":
-		reason, ok := strings.CutPrefix(rest, "differs: ")
-		if !ok {
+		verb, reason, ok := strings.Cut(rest, ": ")
+		if !ok || verb != "differs" && verb != "varies" {
 			return fmt.Errorf("want %q", word+" differs: reason")
 		}
-		p.cur.Differs[word] = reason
+		p.cur.Differs[word], p.cur.Varies[word] = reason, verb == "varies"
 	default:
 		if p.msg == nil {
 			return fmt.Errorf("%q describes no message", word)
@@ -128,7 +128,8 @@ func (p *parser) begin(name string) error {
 		return fmt.Errorf("a case name is lower-case words joined by '-', not %q", name)
 	}
 	p.cur = &Case{
-		ID: p.family + "/" + name, File: p.file, Line: p.line, Profile: "default", Differs: map[string]string{},
+		ID: p.family + "/" + name, File: p.file, Line: p.line, Profile: "default",
+		Differs: map[string]string{}, Varies: map[string]bool{},
 	}
 	p.msg, p.originSaid = nil, false
 	return nil
@@ -268,8 +269,12 @@ func (p *parser) forwards(rest string) error {
 	if len(strings.Fields(rest)) != 2 {
 		return fmt.Errorf("want METHOD TARGET, not %q", rest)
 	}
+	line, err := unescape(rest)
+	if err != nil {
+		return err
+	}
 	p.originSaid = true
-	p.msg = &Message{Line: rest}
+	p.msg = &Message{Line: string(line)}
 	p.cur.Origin.Requests = append(p.cur.Origin.Requests, p.msg)
 	return nil
 }
@@ -310,6 +315,8 @@ func (m *Message) describe(word, rest string) error {
 		default:
 			return fmt.Errorf("on the same connection, or on a new connection; not %q", rest)
 		}
+	case "cut":
+		m.Cut = true
 	case "no":
 		if rest != "trailers" {
 			return fmt.Errorf("no trailers, not no %q", rest)

@@ -1,7 +1,5 @@
 package header
 
-import "bytes"
-
 // Span is a piece of a head: an offset and a length into base, or into extra when the top bit of
 // Off is set. The zero Span is "not there" and reads as empty.
 type Span struct{ Off, Len uint32 }
@@ -90,6 +88,7 @@ type Head struct {
 	MethodText Span // as received
 	Scheme     Span // "http" or "https"; empty until known
 	Authority  Span // host[:port]; empty when the request had none
+	HostName   Span // the name of the HTTP/1 Host field as spelled; empty when there was none
 	Path       Span // path and query in origin form, or "*"; empty for CONNECT
 	Reason     Span // HTTP/1 response phrase as received
 
@@ -107,6 +106,8 @@ type Head struct {
 	Expect100 bool
 	// HasUpgrade is true when Connection nominates upgrade and an Upgrade field is there.
 	HasUpgrade bool
+	// DroppedUnderscores counts the fields headers_with_underscores_action DROP_HEADER left out.
+	DroppedUnderscores uint16
 
 	owned bool
 	first [numKnown]uint16 // index+1 of the first live field of that name
@@ -115,12 +116,21 @@ type Head struct {
 	own   []byte // storage for base after Retain; kept for reuse while small
 }
 
-// keepBytes bounds what a pooled head holds on to between messages.
-const keepBytes = 4096
+// MaxFields is the most fields a head can index; decoders must refuse or drop what is beyond it.
+const MaxFields = 1<<16 - 1
+
+// keepBytes and keepFields bound what a pooled head holds on to between messages.
+const (
+	keepBytes  = 4096
+	keepFields = 256
+)
 
 // Reset makes h ready for a new head over base. It keeps storage up to a small bound.
 func (h *Head) Reset(base []byte) {
 	fields, own, extra := h.Fields[:0], h.own[:0], h.extra[:0]
+	if cap(fields) > keepFields {
+		fields = nil
+	}
 	if cap(own) > keepBytes {
 		own = nil
 	}
@@ -186,13 +196,16 @@ func (h *Head) Index(id Known) int { return int(h.first[id]) - 1 }
 // Next returns the next live field of the same name after place i, or -1.
 func (h *Head) Next(i int) int {
 	f := &h.Fields[i]
-	name := h.Bytes(f.Name)
+	var name []byte
+	if f.ID == Unknown {
+		name = h.Bytes(f.Name)
+	}
 	for j := i + 1; j < len(h.Fields); j++ {
 		g := &h.Fields[j]
 		if g.Dead || g.ID != f.ID {
 			continue
 		}
-		if g.ID != Unknown || bytes.EqualFold(h.Bytes(g.Name), name) {
+		if g.ID != Unknown || foldEqual(h.Bytes(g.Name), name) {
 			return j
 		}
 	}
@@ -279,7 +292,13 @@ func (h *Head) SetString(id Known, value string) {
 // SetAt replaces the value of the field at place i.
 func (h *Head) SetAt(i int, value []byte) { h.Fields[i].Value = h.store(value) }
 
-// Append joins value to the first field of a known name with a bare comma, or adds the field.
+// AddBytes is Add for a name kept in the spelling given. Copies name and value.
+func (h *Head) AddBytes(id Known, name, value []byte) {
+	n := h.store(name)
+	h.Push(n, h.store(value), id)
+}
+
+// Append joins value to the first field of a known name with sep between, or adds the field.
 func (h *Head) Append(id Known, sep string, value []byte) {
 	i := h.Index(id)
 	if i < 0 {
@@ -325,12 +344,27 @@ func (h *Head) RemoveName(id Known, lower string) bool {
 	return found
 }
 
+// RemoveFold is RemoveName for a name in any letter case, as a Connection option gives it.
+func (h *Head) RemoveFold(name []byte) bool {
+	if id := Lookup(name); id != Unknown {
+		return h.Remove(id)
+	}
+	found := false
+	for i := range h.Fields {
+		f := &h.Fields[i]
+		if f.ID == Unknown && !f.Dead && foldEqual(h.Bytes(f.Name), name) {
+			f.Dead, found = true, true
+		}
+	}
+	return found
+}
+
 // RemoveAt removes the one field at place i.
 func (h *Head) RemoveAt(i int) {
 	f := &h.Fields[i]
 	f.Dead = true
 	if int(h.first[f.ID]) != i+1 {
-		return
+		return // an earlier field of that name is still live
 	}
 	h.first[f.ID] = 0
 	for j := i + 1; j < len(h.Fields); j++ {
@@ -363,8 +397,16 @@ func (h *Head) SetMethod(m Method, text string) {
 	h.MethodText = h.storeString(text)
 }
 
-// SetPath, SetAuthority and SetScheme replace a pseudo-value by a copy of v.
+// SetPath replaces the path by a copy of v.
 func (h *Head) SetPath(v []byte) { h.Path = h.store(v) }
+
+// SetPathPrefixed makes prefix followed by rest the path: an absolute-form target whose query comes
+// straight after the authority lacks the slash.
+func (h *Head) SetPathPrefixed(prefix string, rest []byte) {
+	s := h.storeString(prefix)
+	h.extra = append(h.extra, rest...)
+	h.Path = Span{s.Off, s.Len + uint32(len(rest))}
+}
 
 // SetAuthority replaces the authority by a copy of v.
 func (h *Head) SetAuthority(v []byte) { h.Authority = h.store(v) }

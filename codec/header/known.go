@@ -1,5 +1,7 @@
 package header
 
+import "encoding/binary"
+
 // Known is the identity of a field name the proxy looks at. Zero is any other name.
 type Known uint8
 
@@ -132,10 +134,33 @@ var knownNames = [numKnown]string{
 // String returns the lower-case name, "" for Unknown.
 func (k Known) String() string { return knownNames[k] }
 
-// knownSlots is an open-addressed table over slotOf; at most a quarter full, so probes are short.
+// NumKnown is the size of a table indexed by Known.
+const NumKnown = int(numKnown)
+
+// foldedName is a known name as two words and the bits in them that may differ (0x20 at letters).
+type foldedName struct{ head, tail, headFold, tailFold uint64 }
+
+var foldedNames = func() (out [numKnown]foldedName) {
+	for k := Unknown + 1; k < numKnown; k++ {
+		fold := make([]byte, len(knownNames[k]))
+		for i, c := range []byte(knownNames[k]) {
+			if c >= 'a' && c <= 'z' {
+				fold[i] = 0x20
+			}
+		}
+		f := &out[k]
+		f.head, f.tail = nameWords([]byte(knownNames[k]))
+		f.headFold, f.tailFold = nameWords(fold)
+	}
+	return out
+}()
+
+// knownSlots is an open-addressed table over slotOf; less than a quarter full, so probes are short.
 var knownSlots = func() (slots [512]Known) {
 	for k := Unknown + 1; k < numKnown; k++ {
-		i := slotOf([]byte(knownNames[k]))
+		name := []byte(knownNames[k])
+		head, tail := nameWords(name)
+		i := slotOf(head, tail, len(name))
 		for slots[i] != Unknown {
 			i = (i + 1) & 511
 		}
@@ -144,22 +169,41 @@ var knownSlots = func() (slots [512]Known) {
 	return slots
 }()
 
-func slotOf(name []byte) uint {
-	n := uint(len(name))
-	first, mid, last := uint(name[0]|0x20), uint(name[n/2]|0x20), uint(name[n-1]|0x20)
-	return (n*37 + first*5 + mid*71 + last*151 + uint(name[n*3/4]|0x20)*263) & 511
+// nameWords returns the first and the last eight bytes of a name of two bytes or more; names under
+// eight bytes fit in head alone.
+func nameWords(name []byte) (head, tail uint64) {
+	n := len(name)
+	switch {
+	case n >= 8:
+		return binary.LittleEndian.Uint64(name), binary.LittleEndian.Uint64(name[n-8:])
+	case n >= 4:
+		return uint64(binary.LittleEndian.Uint32(name)) | uint64(binary.LittleEndian.Uint32(name[n-4:]))<<32, 0
+	}
+	return uint64(name[0]) | uint64(name[1])<<8 | uint64(name[n-1])<<16, 0
+}
+
+// slotOf hashes a name with its letter case folded; other bytes may collide and are compared after.
+func slotOf(head, tail uint64, n int) uint {
+	const lower = 0x2020202020202020
+	return uint(((head|lower)*0x9e3779b97f4a7c15 ^ (tail|lower)*0xc2b2ae3d27d4eb4f + uint64(n)<<55) >> 55)
 }
 
 // Lookup returns the identity of a field name in any letter case, Unknown when it is none of ours.
-// name must already be a valid token (it is compared with letter case folded by one bit).
-// No allocation.
+// Any bytes may be asked for: a name that is found is thereby a valid token. No allocation.
 func Lookup(name []byte) Known {
-	if len(name) < 2 {
+	n := len(name)
+	if n < 2 {
 		return Unknown
 	}
-	for i := slotOf(name); ; i = (i + 1) & 511 {
+	head, tail := nameWords(name)
+	for i := slotOf(head, tail, n) & 511; ; i = (i + 1) & 511 {
 		k := knownSlots[i]
-		if k == Unknown || EqualFold(name, knownNames[k]) {
+		if k == Unknown {
+			return Unknown
+		}
+		f, lower := &foldedNames[k], knownNames[k]
+		if n == len(lower) && (head^f.head)&^f.headFold == 0 && (tail^f.tail)&^f.tailFold == 0 &&
+			(n <= 16 || EqualFold(name[8:n-8], lower[8:n-8])) {
 			return k
 		}
 	}
@@ -174,6 +218,19 @@ func EqualFold(name []byte, lower string) bool {
 	for i := 0; i < len(lower); i++ {
 		c := name[i]
 		if c != lower[i] && (c-'A' > 'Z'-'A' || c|0x20 != lower[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// foldEqual compares two names with ASCII letters folded.
+func foldEqual(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i, c := range a {
+		if d := b[i]; c != d && (c^d != 0x20 || (c|0x20)-'a' > 'z'-'a') {
 			return false
 		}
 	}

@@ -14,10 +14,22 @@ type Bootstrap struct {
 	Clusters  []*Cluster
 	// Runtime is the merged static_layer values, dotted keys to text (layered_runtime).
 	Runtime map[string]string
+	// RuntimeLayers are the layers in order, later ones override; for /runtime and /runtime_modify.
+	RuntimeLayers []RuntimeLayer
 	// AccessLogFlushInterval is how often buffered log lines are written; 10 s by default.
 	AccessLogFlushInterval time.Duration
 	// Raw is the bootstrap as Envoy JSON, for /config_dump.
 	Raw json.RawMessage
+}
+
+// RuntimeLayer is one layer of layered_runtime.
+type RuntimeLayer struct {
+	Name string
+	// Admin marks the layer that /runtime_modify changes; at most one, and always one when
+	// layered_runtime is not configured (OP-30).
+	Admin bool
+	// Values are the static values, dotted keys to text.
+	Values map[string]string
 }
 
 // Node identifies this process (core.v3.Node).
@@ -81,8 +93,19 @@ const (
 	DrainModifyOnly
 )
 
+// TrafficDirection is Listener.traffic_direction; /drain_listeners?inboundonly picks by it.
+type TrafficDirection uint8
+
+// Traffic directions.
+const (
+	TrafficUnspecified TrafficDirection = iota
+	TrafficInbound
+	TrafficOutbound
+)
+
 // Listener is one listener with its sockets (config.listener.v3.Listener).
 type Listener struct {
+	// Name is unique; a listener without a name is called by its first address.
 	Name string
 	// Addresses holds the address and the additional_addresses; at least one.
 	Addresses  []Address
@@ -94,14 +117,19 @@ type Listener struct {
 	Backlog                       int  // tcp_backlog_size; 0: the kernel's maximum
 	ReusePort                     bool // enable_reuse_port; true by default
 	DrainType                     DrainType
+	TrafficDirection              TrafficDirection
 	// ConnectionLimit is runtime envoy.resource_limits.listener.<name>.connection_limit; 0 none.
 	ConnectionLimit int
 	// AcceptsPerEvent bounds one wake-up's accepts (max_connections_to_accept_per_socket_event); 0: the engine's own.
 	AcceptsPerEvent int
 	// AccessLogs are the listener's own: one line per connection.
 	AccessLogs []*AccessLog
-	// Raw is the listener as Envoy JSON; equal Raw means unchanged, so its sockets and connections stay.
+	// Raw is the listener as Envoy JSON; equal Raw and SourcesDigest mean unchanged, so its sockets
+	// and connections stay.
 	Raw json.RawMessage
+	// SourcesDigest is a hash of the files and environment variables that the listener takes bodies
+	// and formats from; empty when there are none.
+	SourcesDigest string
 }
 
 // FilterChain is what a connection runs through (listener.v3.FilterChain).
@@ -111,4 +139,12 @@ type FilterChain struct {
 	HTTP *HTTPConnectionManager
 	// TransportSocketConnectTimeout bounds a TLS handshake; 0 off.
 	TransportSocketConnectTimeout time.Duration
+}
+
+// NewListener returns a listener with Envoy's defaults that serves one connection manager.
+func NewListener(name string, address netip.AddrPort, hcm *HTTPConnectionManager) *Listener {
+	return &Listener{
+		Name: name, Addresses: []Address{{IP: address}}, FilterChain: &FilterChain{HTTP: hcm},
+		PerConnectionBufferLimitBytes: 1 << 20, ReusePort: true,
+	}
 }

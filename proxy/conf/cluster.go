@@ -136,7 +136,8 @@ func NewCluster(name string, addresses ...netip.AddrPort) *Cluster {
 		Name: name, StatName: name, LeastRequestChoices: 2,
 		ConnectTimeout: 5 * time.Second, PerConnectionBufferLimitBytes: 1 << 20,
 		IdleTimeout: time.Hour, MaxResponseHeadersKiB: 80, MaxHeadersCount: 100,
-		Breakers: [2]Breaker{b, b}, DNSRefreshRate: 5 * time.Second, DNSFailureRefreshBase: 5 * time.Second,
+		Breakers: [2]Breaker{b, b}, DNSRefreshRate: 5 * time.Second,
+		DNSFailureRefreshBase: 5 * time.Second, DNSFailureRefreshMax: 5 * time.Second,
 		WaitForWarm: true,
 	}
 	for _, a := range addresses {

@@ -322,6 +322,16 @@ var Table = [numReasons]Entry{
 	Stopped:  {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
 }
 
+var bodies = func() (out [numReasons][]byte) {
+	for i := range Table {
+		out[i] = []byte(Table[i].Body)
+	}
+	return out
+}()
+
+// Body returns the local reply's body; read-only, shared.
+func (r Reason) Body() []byte { return bodies[r] }
+
 // Entry returns the row of r.
 func (r Reason) Entry() *Entry { return &Table[r] }
 

@@ -4,6 +4,7 @@ package streaminfo
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/reason"
@@ -58,6 +59,8 @@ type Info struct {
 	// UpstreamFailure is the transport failure reason.
 	UpstreamFailure string
 	Attempts        uint32
+	// Timeout is the router's global timeout in force; 0 none.
+	Timeout time.Duration
 
 	RouteName, VirtualHostName string
 	StreamID                   uint64
@@ -76,6 +79,8 @@ type Connection struct {
 	ListenerName     string
 	TransportFailure string
 	TLS              bool
+	// StartNs is when the connection was accepted, on the loop clock.
+	StartNs int64
 }
 
 // Reset clears everything.

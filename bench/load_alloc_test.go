@@ -1,0 +1,37 @@
+//go:build linux && (amd64 || arm64) && !race
+
+package bench
+
+import (
+	"runtime"
+	"testing"
+)
+
+func TestRunDoesNotAllocatePerRequest(t *testing.T) {
+	for name, l := range map[string]Load{
+		"closed loop": {WantBytes: 2},
+		"open loop":   {WantBytes: 2, Rate: 10_000},
+		"upload":      {WantBytes: 2, Method: "POST", BodyBytes: 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l.Addr = serveRaw(t, answerAll("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+			l.Conns, l.MaxRequests, l.Duration = 4, 3000, hour
+			var before, after runtime.MemStats
+			l.OnWindow = func(open bool) {
+				if open {
+					runtime.ReadMemStats(&before)
+				} else {
+					runtime.ReadMemStats(&after)
+				}
+			}
+			res, err := Run(t.Context(), l)
+			if err != nil || res.Requests != l.MaxRequests {
+				t.Fatalf("%d right, errors: %s (%v)", res.Requests, &res.Errors, err)
+			}
+			// The server's goroutines and the runtime allocate a few objects of their own, per connection.
+			if n := after.Mallocs - before.Mallocs; n > 300 {
+				t.Errorf("%d allocations in %d requests", n, res.Requests)
+			}
+		})
+	}
+}

@@ -1,0 +1,243 @@
+package peer
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// render writes text to dir/name with each {key} replaced, and returns the path.
+func render(dir, name, text string, keys ...string) (string, error) {
+	path := filepath.Join(dir, name)
+	text = strings.NewReplacer(keys...).Replace(text)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
+
+// nginxHTTP: upstream keep-alive needs version 1.1 and an empty Connection field; buffers of 16 x 16k are
+// what 10 KiB and 1 MiB bodies want; nothing is written to disk; requests are passed on as they come.
+const nginxHTTP = `daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile {nofile};
+error_log {dir}/error.log crit;
+pid {dir}/nginx.pid;
+events { worker_connections {nofile}; multi_accept on; }
+http {
+  access_log off;
+  sendfile on;
+  tcp_nodelay on;
+  keepalive_requests 1000000000;
+  keepalive_timeout 3600s;
+  client_max_body_size 0;
+  client_body_buffer_size 128k;
+  client_body_temp_path {dir}/body;
+  proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi;
+  scgi_temp_path {dir}/scgi;
+  upstream origin {
+    server {upstream};
+    keepalive 1024;
+    keepalive_requests 1000000000;
+    keepalive_timeout 3600s;
+  }
+  server {
+    listen {listen} backlog=4096;
+    location / {
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_request_buffering off;
+      proxy_buffer_size 16k;
+      proxy_buffers 16 16k;
+      proxy_max_temp_file_size 0;
+    }
+  }
+}
+`
+
+const nginxTCP = `load_module {module};
+daemon off;
+user root;
+worker_processes 1;
+worker_rlimit_nofile {nofile};
+error_log {dir}/error.log crit;
+pid {dir}/nginx.pid;
+events { worker_connections {nofile}; multi_accept on; }
+stream {
+  server {
+    listen {listen} backlog=4096;
+    proxy_pass {upstream};
+    proxy_buffer_size {buffer};
+    tcp_nodelay on;
+  }
+}
+`
+
+func nginxConfig(dir string, s Spec) ([]string, error) {
+	text, module, buffer := nginxHTTP, "", "16k"
+	if s.Mode == TCP {
+		var err error
+		if module, err = nginxStreamModule(); err != nil {
+			return nil, err
+		}
+		text = nginxTCP
+		if s.Bulk {
+			buffer = "256k"
+		}
+	}
+	if os.Geteuid() != 0 {
+		text = strings.Replace(text, "user root;\n", "", 1)
+	}
+	path, err := render(dir, "nginx.conf", text, "{dir}", dir, "{listen}", s.Listen, "{upstream}", s.Upstream,
+		"{module}", module, "{buffer}", buffer, "{nofile}", fmt.Sprint(2*s.MaxConns+1000))
+	return []string{"-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", path}, err
+}
+
+// haproxyText: http-reuse always shares upstream connections between downstream ones from their first
+// request on; splice pays for bulk only. Without "no strict-limits" it wants two files for every connection
+// of maxconn before it starts, though upstream connections are few.
+const haproxyText = `global
+  nbthread 1
+  maxconn {maxconn}
+  no strict-limits
+  tune.bufsize 16384
+{globalbulk}
+defaults
+  mode {mode}
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  timeout http-keep-alive 1h
+  backlog 4096
+{http}{bulk}
+frontend in
+  bind {listen}
+  default_backend origin
+backend origin
+  server origin {upstream}
+`
+
+func haproxyConfig(dir string, s Spec) ([]string, error) {
+	mode, http, bulk, globalBulk := "http", "  http-reuse always\n", "", ""
+	if s.Mode == TCP {
+		mode, http = "tcp", ""
+	}
+	if s.Bulk {
+		globalBulk = "  tune.pipesize 1048576\n  maxpipes 1024\n"
+		bulk = "  option splice-auto\n  option splice-request\n  option splice-response\n"
+	}
+	path, err := render(dir, "haproxy.cfg", haproxyText, "{listen}", s.Listen, "{upstream}", s.Upstream, "{mode}", mode,
+		"{http}", http, "{bulk}", bulk, "{globalbulk}", globalBulk, "{maxconn}", fmt.Sprint(s.MaxConns+100))
+	return []string{"-db", "-f", path}, err
+}
+
+// h2oText: a keep-alive timeout is what turns upstream keep-alive on.
+const h2oText = `num-threads: 1
+max-connections: {maxconn}
+{user}error-log: {dir}/error.log
+pid-file: {dir}/h2o.pid
+http1-request-timeout: 3600
+limit-request-body: 1073741824
+listen:
+  host: {host}
+  port: {port}
+hosts:
+  default:
+    paths:
+      "/":
+        proxy.reverse.url: "http://{upstream}/"
+        proxy.preserve-host: ON
+        proxy.timeout.keepalive: 3600000
+        proxy.timeout.io: 3600000
+`
+
+func h2oConfig(dir string, s Spec) ([]string, error) {
+	host, port, err := net.SplitHostPort(s.Listen)
+	if err != nil {
+		return nil, err
+	}
+	user := ""
+	if os.Geteuid() == 0 {
+		user = "user: root\n"
+	}
+	path, err := render(dir, "h2o.conf", h2oText, "{dir}", dir, "{host}", host, "{port}", port, "{user}", user,
+		"{upstream}", s.Upstream, "{maxconn}", fmt.Sprint(s.MaxConns+100))
+	return []string{"-m", "worker", "-c", path}, err
+}
+
+// sluiceText is a bootstrap any Envoy would run too. Circuit breakers are out of the way, as the peers have
+// none; so are the request id and the x-envoy fields, which the peers do not add either.
+const sluiceText = `admin:
+  address: {socket_address: {address: {adminhost}, port_value: {adminport}}}
+static_resources:
+  listeners:
+  - name: bench
+    address: {socket_address: {address: {host}, port_value: {port}}}
+    filter_chains:
+    - filters:
+{filter}  clusters:
+  - name: origin
+    type: STATIC
+    connect_timeout: 5s
+    circuit_breakers:
+      thresholds:
+      - {max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}
+    load_assignment:
+      cluster_name: origin
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address: {socket_address: {address: {uphost}, port_value: {upport}}}
+`
+
+const sluiceHTTPFilter = `      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          codec_type: HTTP1
+          generate_request_id: false
+          route_config:
+            name: bench
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: {prefix: "/"}
+                route: {cluster: origin, timeout: 0s}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              suppress_envoy_headers: true
+`
+
+const sluiceTCPFilter = `      - name: envoy.filters.network.tcp_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
+          stat_prefix: bench
+          cluster: origin
+`
+
+func sluiceConfig(dir string, s Spec) ([]string, error) {
+	filter := sluiceHTTPFilter
+	if s.Mode == TCP {
+		filter = sluiceTCPFilter
+	}
+	keys := []string{"{filter}", filter}
+	for _, a := range []struct{ addr, host, port string }{
+		{s.Listen, "{host}", "{port}"},
+		{s.Upstream, "{uphost}", "{upport}"},
+		{s.Admin, "{adminhost}", "{adminport}"},
+	} {
+		host, port, err := net.SplitHostPort(a.addr)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, a.host, host, a.port, port)
+	}
+	path, err := render(dir, "sluice.yaml", sluiceText, keys...)
+	return []string{"-c", path, "--concurrency", "1", "-l", "error"}, err
+}

@@ -1,0 +1,136 @@
+package peer
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+)
+
+// Mode is what a proxy is configured to forward.
+type Mode uint8
+
+const (
+	// HTTP is a reverse proxy for every path, with upstream keep-alive.
+	HTTP Mode = iota
+	// TCP forwards bytes.
+	TCP
+)
+
+// Spec is one job for a proxy.
+type Spec struct {
+	Mode     Mode
+	Listen   string // IP address and port
+	Upstream string // IP address and port
+	Admin    string // IP address and port, for proxies that have an administration port
+	// Bulk asks for the settings that suit bodies of a megabyte and more, where a proxy has such.
+	Bulk bool
+	// MaxConns is how many downstream connections must be possible at the same time.
+	MaxConns int
+}
+
+// Peer is one proxy that can be compared.
+type Peer struct {
+	Name string
+	// Install is the command that would make a missing peer available.
+	Install string
+
+	binary  string   // looked up in PATH unless it has a slash
+	version []string // arguments that print the version
+	// config writes the configuration into dir and returns the arguments to start with.
+	config func(dir string, s Spec) (args []string, err error)
+	modes  []Mode
+	env    []string
+}
+
+// Supports returns nil when p can do the job, else why not.
+func (p *Peer) Supports(m Mode) error {
+	if _, err := p.find(); err != nil {
+		return err
+	}
+	for _, have := range p.modes {
+		if have == m {
+			if p.Name == "nginx" && m == TCP {
+				_, err := nginxStreamModule()
+				return err
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not forward plain TCP", p.Name)
+}
+
+func (p *Peer) find() (path string, err error) {
+	if path, err = exec.LookPath(p.binary); err != nil {
+		return "", fmt.Errorf("%s is not installed: %s", p.Name, p.Install)
+	}
+	return path, nil
+}
+
+var versionNumber = regexp.MustCompile(`\d+\.\d+[^\s,]*`)
+
+// Version returns the version number the binary reports, "" when it is missing or reports none.
+func (p *Peer) Version() string {
+	path, err := p.find()
+	if err != nil || p.version == nil {
+		return ""
+	}
+	out, _ := exec.Command(path, p.version...).CombinedOutput() // #nosec: fixed arguments
+	return string(versionNumber.Find(out))
+}
+
+// Nginx returns the nginx peer.
+func Nginx() *Peer {
+	return &Peer{
+		Name: "nginx", Install: "apt-get install nginx", binary: "nginx", version: []string{"-v"},
+		config: nginxConfig, modes: []Mode{HTTP, TCP},
+	}
+}
+
+// HAProxy returns the haproxy peer.
+func HAProxy() *Peer {
+	return &Peer{
+		Name: "haproxy", Install: "apt-get install haproxy", binary: "haproxy", version: []string{"-v"},
+		config: haproxyConfig, modes: []Mode{HTTP, TCP},
+	}
+}
+
+// H2O returns the h2o peer.
+func H2O() *Peer {
+	return &Peer{
+		Name: "h2o", Install: "apt-get install h2o", binary: "h2o", version: []string{"--version"},
+		config: h2oConfig, modes: []Mode{HTTP},
+	}
+}
+
+// ReverseProxy returns net/http/httputil.ReverseProxy as a peer. command starts a process that calls
+// ServeReverseProxy with the two addresses appended to it.
+func ReverseProxy(command ...string) *Peer {
+	return &Peer{
+		Name: "net/http", Install: "it is part of this program", binary: command[0],
+		config: func(_ string, s Spec) ([]string, error) {
+			return append(command[1:len(command):len(command)], s.Listen, s.Upstream), nil
+		},
+		modes: []Mode{HTTP},
+		env:   []string{"GOMAXPROCS=1"},
+	}
+}
+
+// Sluice returns the proxy this project is about, as the binary at path.
+func Sluice(path string) *Peer {
+	return &Peer{
+		Name: "sluice", Install: "make build", binary: path, version: []string{"--version"},
+		config: sluiceConfig, modes: []Mode{HTTP, TCP},
+	}
+}
+
+// nginxStreamModule returns the path of nginx's TCP module, which distributions ship apart.
+func nginxStreamModule() (string, error) {
+	for _, dir := range []string{"/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/local/lib/nginx/modules"} {
+		path := dir + "/ngx_stream_module.so"
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("nginx has no stream module: apt-get install libnginx-mod-stream")
+}

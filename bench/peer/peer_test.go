@@ -1,0 +1,275 @@
+//go:build linux
+
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sluiceproxy/sluice/bench"
+	"github.com/sluiceproxy/sluice/bench/origin"
+)
+
+// The test binary is the process that Go's reverse proxy runs in.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "reverse-proxy" {
+		_, _ = fmt.Fprintln(os.Stderr, ServeReverseProxy(os.Args[2], os.Args[3]))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func all() []*Peer {
+	return []*Peer{Nginx(), HAProxy(), H2O(), ReverseProxy(os.Args[0], "reverse-proxy")}
+}
+
+func TestPeersAnswerRight(t *testing.T) {
+	o, err := origin.New(origin.Options{EchoAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Stop()
+	for _, p := range all() {
+		for _, s := range []Spec{
+			{Mode: HTTP, Upstream: o.Addr().String()},
+			{Mode: HTTP, Upstream: o.Addr().String(), Bulk: true},
+			{Mode: TCP, Upstream: o.EchoAddr().String()},
+			{Mode: TCP, Upstream: o.EchoAddr().String(), Bulk: true},
+		} {
+			t.Run(fmt.Sprintf("%s/%s bulk=%t", p.Name, [...]string{"http", "tcp"}[s.Mode], s.Bulk), func(t *testing.T) {
+				if err := p.Supports(s.Mode); err != nil {
+					t.Skip(err)
+				}
+				r, err := Start(t.Context(), p, s, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				probe := Probe
+				if s.Mode == TCP {
+					probe = ProbeEcho
+				}
+				if err := probe(t.Context(), r.Spec.Listen); err != nil {
+					t.Error(err)
+				}
+				if u, err := r.Usage(); err != nil || u.RSS == 0 {
+					t.Errorf("usage %+v (%v)", u, err)
+				}
+				pids := r.pids
+				r.Stop()
+				for _, pid := range pids {
+					if err := gone(pid); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := os.Stat(r.dir); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("its files are left in %s", r.dir)
+				}
+			})
+		}
+	}
+}
+
+// gone waits for a killed process to leave the process table.
+func gone(pid int) error {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if f, err := statFields(pid); err != nil || f[0] == "Z" {
+			return nil
+		}
+	}
+	return fmt.Errorf("process %d is still there", pid)
+}
+
+func TestProbeFindsWrongAnswers(t *testing.T) {
+	o, err := origin.New(origin.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Stop()
+	if err := Probe(t.Context(), o.Addr().String()); err != nil {
+		t.Errorf("the origin itself: %v", err)
+	}
+	for name, body := range map[string]string{"wrong body": "hello from someone else\n", "nothing": ""} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		if err := Probe(t.Context(), srv.Listener.Addr().String()); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		srv.Close()
+	}
+}
+
+func TestProbeEchoFindsLostBytes(t *testing.T) {
+	s, err := origin.NewScripted(origin.Script{origin.Send(string(bench.Pattern(nil, 99_999))), origin.CloseWrite(), origin.Stall()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	if err := ProbeEcho(t.Context(), s.Addr()); err == nil || !strings.Contains(err.Error(), "99999 bytes back") {
+		t.Errorf("error %v", err)
+	}
+}
+
+var leftover = regexp.MustCompile(`\{[a-z]+\}`)
+
+func TestConfigurationsAreComplete(t *testing.T) {
+	s := Spec{Listen: "127.0.0.1:1001", Upstream: "127.0.0.1:1002", Admin: "127.0.0.1:1003", MaxConns: 100}
+	for _, p := range append(all(), Sluice("/nowhere/sluice")) {
+		for _, s.Mode = range p.modes {
+			for _, s.Bulk = range []bool{false, true} {
+				dir := t.TempDir()
+				args, err := p.config(dir, s)
+				if p.Name == "nginx" && s.Mode == TCP && err != nil {
+					continue // its module is not installed
+				}
+				if err != nil || len(args) == 0 {
+					t.Errorf("%s: %v (%v)", p.Name, args, err)
+				}
+				files, _ := os.ReadDir(dir)
+				for _, f := range files {
+					text, err := os.ReadFile(dir + "/" + f.Name())
+					if err != nil {
+						t.Fatal(err)
+					}
+					if left := leftover.Find(text); left != nil {
+						t.Errorf("%s: %s is not filled in", p.Name, left)
+					}
+					for _, port := range []string{"1001", "1002"} {
+						if !strings.Contains(string(text), port) {
+							t.Errorf("%s: port %s is missing", p.Name, port)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestMissingPeersSayHowToInstallThem(t *testing.T) {
+	p := &Peer{Name: "other", Install: "apt-get install other", binary: "no-such-proxy-here"}
+	_, err := Start(t.Context(), p, Spec{}, 0)
+	if err == nil || !strings.Contains(err.Error(), "apt-get install other") {
+		t.Errorf("error %v", err)
+	}
+	if v := p.Version(); v != "" {
+		t.Errorf("version %q", v)
+	}
+	if H2O().Supports(TCP) == nil {
+		t.Error("h2o is said to forward plain TCP")
+	}
+}
+
+func TestStartPinnedReportsWhyAProgramEnded(t *testing.T) {
+	addr, err := FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = StartPinned(t.Context(), 0, addr, nil, "sh", "-c", "echo no such option >&2; exit 3")
+	if err == nil || !strings.Contains(err.Error(), "no such option") {
+		t.Errorf("error %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err = StartPinned(ctx, 0, addr, nil, "sleep", "60"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	if _, err = StartPinned(t.Context(), 5000, addr, nil, "sleep", "60"); err == nil {
+		t.Error("a CPU that is not there was taken")
+	}
+}
+
+func TestStartPinnedUsesOneCPUAndLeavesThisThreadAlone(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	before := allowed(t, os.Getpid())
+	p, err := StartPinned(t.Context(), 0, ln.Addr().String(), nil, "sleep", "60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	if got := allowed(t, p.cmd.Process.Pid); got != "0" {
+		t.Errorf("allowed on CPUs %q, want 0", got)
+	}
+	if after := allowed(t, os.Getpid()); after != before {
+		t.Errorf("this process was allowed on %q and is on %q now", before, after)
+	}
+}
+
+func allowed(t *testing.T, pid int) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if list, ok := strings.CutPrefix(line, "Cpus_allowed_list:"); ok {
+			return strings.TrimSpace(list)
+		}
+	}
+	t.Fatal("no Cpus_allowed_list")
+	return ""
+}
+
+func TestUsageCountsTheWholeTree(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	// A child that computes, and a parent that waits: the time is the child's.
+	cmd := exec.Command("sh", "-c", "sh -c 'while :; do :; done' & wait")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		killGroup(cmd.Process.Pid)
+		_ = cmd.Wait()
+	}()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		p := &Process{pids: tree(cmd.Process.Pid)}
+		if u, err := p.Usage(); err == nil && len(p.pids) == 2 && u.CPU >= 50*time.Millisecond {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("pids %v: no CPU time seen", p.pids)
+		}
+	}
+}
+
+func TestTimesOf(t *testing.T) {
+	c, err := TimesOf(0)
+	if err != nil || c.Total <= 0 || c.Idle > c.Total || c.Softirq > c.Total {
+		t.Errorf("%+v (%v)", c, err)
+	}
+	if _, err := TimesOf(4000); err == nil {
+		t.Error("CPU 4000 has times")
+	}
+}
+
+func TestMallocsIsOptional(t *testing.T) {
+	for body, want := range map[string]uint64{`{"Mallocs": 12, "Frees": 3}`: 12, `{"allocated": "1"}`: 0, `not found`: 0} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.String() == "/memory?format=go" {
+				_, _ = w.Write([]byte(body))
+			}
+		}))
+		r := &Running{Peer: Sluice("x"), Spec: Spec{Admin: srv.Listener.Addr().String()}}
+		if n, ok := r.Mallocs(t.Context()); n != want || ok != (want > 0) {
+			t.Errorf("%s: %d, %t", body, n, ok)
+		}
+		srv.Close()
+	}
+}

@@ -1,0 +1,37 @@
+//go:build !linux
+
+package peer
+
+import (
+	"errors"
+	"os/exec"
+	"runtime"
+	"time"
+)
+
+var errUnsupported = errors.New("comparing proxies needs Linux: CPU times come from /proc")
+
+func startOn(*exec.Cmd, int) error { return errUnsupported }
+
+// PinSelf is an error where there is no sched_setaffinity.
+func PinSelf(int) error { return errUnsupported }
+
+// RaiseFileLimit does nothing: there is nothing to measure here.
+func RaiseFileLimit(uint64) {}
+
+func killGroup(int) {}
+
+func tree(pid int) []int { return []int{pid} }
+
+func usageOf(int, bool) (Usage, error) { return Usage{}, errUnsupported }
+
+// CPUTimes are one CPU's times since boot, of all that ran on it.
+type CPUTimes struct {
+	Total, Idle, Softirq, Steal time.Duration
+}
+
+// TimesOf is an error where there is no /proc.
+func TimesOf(int) (CPUTimes, error) { return CPUTimes{}, errUnsupported }
+
+// Machine describes the system.
+func Machine() (kernel, cpu string) { return runtime.GOOS + " " + runtime.GOARCH, "unknown CPU" }

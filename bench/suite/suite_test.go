@@ -1,0 +1,194 @@
+//go:build linux && (amd64 || arm64)
+
+package suite
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluiceproxy/sluice/bench"
+	"github.com/sluiceproxy/sluice/bench/origin"
+	"github.com/sluiceproxy/sluice/bench/peer"
+	"github.com/sluiceproxy/sluice/bench/report"
+)
+
+// The test binary is also the processes that a run starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) != 4 {
+		os.Exit(m.Run())
+	}
+	var err error
+	switch ctx := context.Background(); os.Args[1] {
+	case "origin":
+		err = origin.Serve(ctx, origin.Options{Addr: os.Args[2], EchoAddr: os.Args[3]})
+	case "reverse-proxy":
+		err = peer.ServeReverseProxy(os.Args[2], os.Args[3])
+	case "wrong-proxy": // answers, but not as its origin does
+		err = origin.Serve(ctx, origin.Options{Addr: os.Args[2], Name: "impostor"})
+	default:
+		os.Exit(m.Run())
+	}
+	_, _ = fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func options(t *testing.T) Options {
+	t.Helper()
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs a CPU for the proxy and one for the load")
+	}
+	return Options{
+		Profile: Profile{
+			Name: "test", Rounds: 2,
+			Warmup: 20 * time.Millisecond, Duration: 150 * time.Millisecond, Watch: 50 * time.Millisecond,
+		},
+		Peers:   []*peer.Peer{peer.ReverseProxy(os.Args[0], "reverse-proxy")},
+		Subject: "sluice", ProxyCPU: 0, LoadCPU: 1, OriginCommand: []string{os.Args[0], "origin"}, Command: "test",
+	}
+}
+
+func TestRunFillsAReport(t *testing.T) {
+	o := options(t)
+	o.Only = []string{"h1-64", "h1-close", "slow-reader"}
+	wrong := peer.ReverseProxy(os.Args[0], "wrong-proxy")
+	wrong.Name = "wrong"
+	o.Peers = append(o.Peers, wrong, peer.Sluice("/nowhere/sluice"))
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Scenarios) != 3 {
+		t.Fatalf("%d scenarios", len(r.Scenarios))
+	}
+	for _, s := range r.Scenarios {
+		want := 2
+		if !s.Metric.OfLoad() {
+			want = 1
+		}
+		if len(s.Samples) != want || len(s.Budgets) == 0 {
+			t.Errorf("%s: %d samples, %d budgets", s.Name, len(s.Samples), len(s.Budgets))
+		}
+		for _, m := range s.Samples {
+			if m.Peer != "net/http" || m.RSS == 0 || m.Errors > 0 ||
+				s.Metric.OfLoad() && (m.Requests == 0 || m.Cost <= 0 || m.PerSecond <= 0 || m.P50Ns <= 0 || m.P99Ns < m.P50Ns || m.ProxyBusy <= 0) {
+				t.Errorf("%s: %+v", s.Name, m)
+			}
+		}
+		why := map[string]string{}
+		for _, x := range s.Refused {
+			why[x.Peer] = x.Why
+		}
+		if !strings.Contains(why["wrong"], "wrong answer: GET /") || !strings.Contains(why["sluice"], "make build") {
+			t.Errorf("%s: refused %v", s.Name, why)
+		}
+	}
+}
+
+func TestRunStopsWithItsContext(t *testing.T) {
+	o := options(t)
+	o.Profile.Duration = time.Hour
+	o.Only = []string{"h1-64"}
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	r, err := Run(ctx, o)
+	if err == nil || r != nil && len(r.Scenarios) > 1 {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestRunRefusesBadOptions(t *testing.T) {
+	o := options(t)
+	o.Only = []string{"h1-64", "h1-65"}
+	if _, err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "h1-512") {
+		t.Errorf("unknown scenario: %v", err)
+	}
+	o = options(t)
+	o.LoadCPU = o.ProxyCPU
+	if _, err := Run(t.Context(), o); err == nil {
+		t.Error("proxy and load on one CPU")
+	}
+}
+
+func TestEveryBudgetHasItsScenario(t *testing.T) {
+	budgets, err := report.Budgets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		if len(budgets[name]) == 0 {
+			t.Errorf("%s has no target", name)
+		}
+		delete(budgets, name)
+	}
+	for name := range budgets {
+		t.Errorf("the budget file has a target for %s, which is no scenario", name)
+	}
+}
+
+func TestSampleDividesByTheRightThings(t *testing.T) {
+	started := time.Now()
+	w := &meter{
+		before: reading{at: started, mallocs: 100, hasMallocs: true},
+		after: reading{
+			at: started.Add(2 * time.Second), proxy: peer.Usage{CPU: time.Second, RSS: 7}, origin: peer.Usage{CPU: 500 * time.Millisecond},
+			cpu: peer.CPUTimes{Softirq: 200 * time.Millisecond, Steal: 20 * time.Millisecond}, mallocs: 300, hasMallocs: true,
+		},
+	}
+	res := &bench.Result{Requests: 100_000, Elapsed: 2 * time.Second, BodyBytes: 4e9}
+	m, err := w.sample(report.CPUPerRequest, res)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Cost != 10 || m.PerSecond != 50_000 || m.ProxyBusy != 0.5 || m.OriginBusy != 0.25 || m.SoftirqBusy != 0.1 ||
+		m.StealShare != 0.01 || m.RSS != 7 || m.MallocsPerRequest == nil || *m.MallocsPerRequest != 0.002 {
+		t.Errorf("%+v", m)
+	}
+	if m, err = w.sample(report.CPUPerGB, res); err != nil || m.Cost != 0.25 {
+		t.Errorf("cost per GB %v (%v)", m.Cost, err)
+	}
+	w.after.hasMallocs = false
+	if m, err = w.sample(report.CPUPerRequest, res); err != nil || m.MallocsPerRequest != nil {
+		t.Errorf("allocations nobody counted: %v (%v)", m.MallocsPerRequest, err)
+	}
+	if _, err = w.sample(report.CPUPerRequest, &bench.Result{}); err == nil {
+		t.Error("a cost without a request")
+	}
+}
+
+const wrkText = `Running 2s test @ http://127.0.0.1:9000/
+  1 threads and 64 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   512.33us  101.22us   9.11ms   91.00%
+    Req/Sec   119.00k     2.51k  124.00k    70.00%
+  Latency Distribution
+     50%  497.00us
+     75%  540.00us
+     90%    1.25ms
+     99%  812.50ms
+  236811 requests in 2.10s, 24.61MB read
+ERRORSRequests/sec: 112767.14
+Transfer/sec:     11.72MB
+`
+
+func wrkOutput(errors string) []byte { return []byte(strings.Replace(wrkText, "ERRORS", errors, 1)) }
+
+func TestParseWrk(t *testing.T) {
+	res, err := parseWrk(wrkOutput(""))
+	if err != nil || res.Requests != 236811 || res.Elapsed != 2100*time.Millisecond || res.Errors.Total() != 0 ||
+		res.Latency.P50 != 497_000 || res.Latency.P90 != 1_250_000 || res.Latency.P99 != 812_500_000 {
+		t.Errorf("%+v (%v)", res, err)
+	}
+	res, err = parseWrk(wrkOutput(
+		"  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 11\n"))
+	if want := (bench.Errors{Connect: 1, Broken: 5, Timeout: 4, Status: 11}); err != nil || res.Errors != want || res.Requests != 236800 {
+		t.Errorf("%+v (%v)", res, err)
+	}
+	if _, err := parseWrk([]byte("unable to connect")); err == nil {
+		t.Error("a failure was read as a result")
+	}
+}

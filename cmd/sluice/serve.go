@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sluiceproxy/sluice/proxy"
+	"github.com/sluiceproxy/sluice/proxy/admin"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/envoy"
+	"github.com/sluiceproxy/sluice/proxy/format"
+)
+
+// Run loads the configuration and serves it until a signal ends the process.
+func (c *serveCommand) Run() error {
+	if c.ConfigPath == "" && c.ConfigYAML == "" {
+		return fmt.Errorf("no configuration: give -c FILE or --config-yaml, or try 'sluice run --help'")
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	if c.Mode == "validate" {
+		return c.validate()
+	}
+	first, err := c.load()
+	if err != nil {
+		return err
+	}
+	p := process{flags: c.processFlags, adminPath: c.AdminAddressPath, reload: c.load}
+	if c.ConfigPath != "" && !c.NoWatch {
+		p.watch = c.ConfigPath
+	}
+	p.options = map[string]any{"config_path": c.ConfigPath, "config_yaml": c.ConfigYAML, "base_id": c.BaseID}
+	return p.serve(first)
+}
+
+// source is what the flags say the configuration is.
+func (c *serveCommand) source() envoy.Source {
+	return envoy.Source{Path: c.ConfigPath, Overlay: c.ConfigYAML, AllowUnknown: c.AllowUnknownFields, CheckFormat: checkFormat}
+}
+
+func checkFormat(text string) error {
+	_, err := format.Compile(text)
+	return err
+}
+
+func (c *serveCommand) load() (*envoy.Result, error) {
+	r, err := envoy.Load(c.source())
+	if err != nil {
+		return nil, firstLine(err)
+	}
+	node := &r.Conf.Node
+	for _, o := range []struct {
+		flag string
+		to   *string
+	}{{c.ServiceCluster, &node.Cluster}, {c.ServiceNode, &node.ID}, {c.ServiceZone, &node.Zone}} {
+		if o.flag != "" {
+			*o.to = o.flag
+		}
+	}
+	return r, nil
+}
+
+func (c *serveCommand) validate() error {
+	r, err := c.load()
+	if err != nil {
+		return err
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", w)
+	}
+	path := c.ConfigPath
+	if path == "" {
+		path = "--config-yaml"
+	}
+	fmt.Printf("configuration '%s' OK\n", path)
+	return nil
+}
+
+// firstLine keeps the first of several configuration errors: it is usually the cause of the others.
+func firstLine(err error) error {
+	text := err.Error()
+	line, rest, more := strings.Cut(text, "\n")
+	if !more {
+		return err
+	}
+	return fmt.Errorf("%s (and %d more)", line, strings.Count(rest, "\n")+1)
+}
+
+// process is one running proxy with its admin listener, log and signals.
+type process struct {
+	flags     processFlags
+	adminPath string
+	// reload reads the configuration again; nil when there is nothing to read.
+	reload func() (*envoy.Result, error)
+	// watch is the file to watch; empty for none.
+	watch   string
+	options map[string]any
+	// ready runs once the proxy is live.
+	ready func(*proxy.Server)
+
+	log    *logger
+	server *proxy.Server
+	admin  *admin.Server
+}
+
+func (p *process) serve(first *envoy.Result) (err error) {
+	if p.log, err = newLogger(p.flags.LogPath, p.flags.LogLevel); err != nil {
+		return err
+	}
+	p.apply(first)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	p.server, err = proxy.New(proxy.Options{
+		Config: first.Conf, Concurrency: p.flags.loops(), Logger: p.log.Logger, DrainTime: p.flags.drainTime(),
+	})
+	if err != nil {
+		return err
+	}
+	defer p.server.Close()
+	p.server.ServerStats().StaticUnknownFields.Add(uint64(first.UnknownFields))
+	quit := make(chan struct{}, 1)
+	if err := p.openAdmin(first.Conf, quit); err != nil {
+		return err
+	}
+	if p.admin != nil {
+		defer p.admin.Close()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	started := make(chan error, 1)
+	go func() { started <- p.server.Start(ctx) }()
+	changed, stopWatch := watchFile(p.watch, p.log.Logger)
+	defer stopWatch()
+	draining := make(chan struct{})
+	terminating := false
+	for {
+		select {
+		case err := <-started:
+			if err != nil {
+				return err
+			}
+			p.log.Info("live", "loops", p.loops(), "version", versionString())
+			if p.ready != nil {
+				p.ready(p.server)
+			}
+		case <-changed:
+			p.update("file changed")
+		case <-quit:
+			return nil
+		case <-draining:
+			return nil
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGHUP:
+				p.update("SIGHUP")
+			case syscall.SIGUSR1:
+				p.reopen()
+			case syscall.SIGTERM:
+				if terminating {
+					return nil // the second one ends at once (OP-2)
+				}
+				terminating = true
+				go func() {
+					p.server.Drain(ctx)
+					close(draining)
+				}()
+			default:
+				return nil
+			}
+		}
+	}
+}
+
+func (p *process) loops() int {
+	if n := p.flags.loops(); n > 0 {
+		return n
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// apply folds flags into a loaded configuration and prints its warnings.
+func (p *process) apply(r *envoy.Result) {
+	if ms := p.flags.FileFlushIntervalMsec; ms > 0 {
+		r.Conf.AccessLogFlushInterval = time.Duration(ms) * time.Millisecond
+	}
+	for _, w := range r.Warnings {
+		p.log.Warn(w)
+	}
+}
+
+// update re-reads the configuration, all or nothing (AMB-27).
+func (p *process) update(why string) {
+	if p.reload == nil {
+		return
+	}
+	r, err := p.reload()
+	if err != nil {
+		p.server.Reject(err)
+		p.log.Error("configuration rejected; the running one stays", "cause", why, "error", err)
+		return
+	}
+	p.apply(r)
+	if err := p.server.Apply(r.Conf); err != nil {
+		p.log.Error("configuration rejected; the running one stays", "cause", why, "error", err)
+		return
+	}
+	p.log.Info("configuration applied", "cause", why, "listeners", len(r.Conf.Listeners), "clusters", len(r.Conf.Clusters))
+}
+
+func (p *process) reopen() {
+	if err := p.log.reopen(); err != nil {
+		p.log.Error("log not re-opened", "error", err)
+	}
+	p.server.Logs().Reopen()
+}
+
+func (p *process) openAdmin(c *conf.Bootstrap, quit chan struct{}) error {
+	if c.Admin == nil {
+		return nil
+	}
+	a, err := admin.New(admin.Options{
+		Server: p.server, Config: c.Admin, Version: versionString(), Log: p.log.Logger, Levels: p.log, CommandLine: p.options,
+		Quit: func() {
+			select {
+			case quit <- struct{}{}:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("admin.address: %w", err)
+	}
+	p.admin = a
+	p.log.Info("admin listening", "address", a.Addr())
+	if p.adminPath == "" {
+		return nil
+	}
+	return os.WriteFile(p.adminPath, []byte(a.Addr().String()), 0o644)
+}

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine/sock"
+	"github.com/sluiceproxy/sluice/engine/wheel"
+)
+
+const (
+	acceptsPerEvent = 64
+	minStarve       = 50 * time.Millisecond
+	maxStarve       = time.Second
+)
+
+// acceptSocket is one loop's socket of a listener. Loop-owned.
+type acceptSocket struct {
+	ln       *Listener
+	loop     *Loop
+	acceptor Acceptor
+	fd       int
+	ready    bool // connections may be waiting
+	starved  bool // out of descriptors: waits for the timer or a close
+	wait     time.Duration
+	timer    wheel.Timer
+}
+
+// open starts accepting, on the loop.
+func (s *acceptSocket) open(accept func(l *Loop) Acceptor) {
+	s.acceptor = accept(s.loop)
+	s.timer.Handler = s
+	s.loop.accepts = append(s.loop.accepts, s)
+	if err := s.loop.poller.AddReader(s.fd); err != nil {
+		s.loop.group.opts.Logger.Error("register a listener", "addr", s.ln.addr.String(), "error", err)
+	}
+}
+
+// onReadable accepts until nobody waits, or the turn is used up. Each connection
+// gets its safe point.
+func (s *acceptSocket) onReadable() {
+	s.ready = true
+	for range s.ln.perEvent {
+		if s.starved || s.fd < 0 || s.ln.paused.Load() {
+			return
+		}
+		fd, remote, e := sock.Accept(s.fd)
+		switch sock.Classify(e) {
+		case sock.OK:
+			s.wait = 0
+			if !s.ln.admit() {
+				sock.Close(fd)
+				continue
+			}
+			flags := connFlags(0)
+			if s.ln.unix {
+				flags = fUnix
+			}
+			c := s.loop.newConn(fd, flags)
+			c.remote = remote
+			c.listener = s.ln
+			s.hand(c)
+			s.loop.safePoint()
+		case sock.Again:
+			s.ready = false
+			return
+		case sock.Limit, sock.Memory:
+			s.starve()
+			return
+		case sock.Reset:
+			// The client gave up while it waited; the next may not have.
+		default:
+			// Errors of the network under the new connection (accept(2) lists them)
+			// concern it alone; those of a closed listener end the turn.
+			s.ln.acceptErrors.Add(1)
+			if s.ln.closed.Load() {
+				return
+			}
+		}
+	}
+	s.loop.acceptTurn = true
+	s.loop.wake()
+}
+
+func (s *acceptSocket) hand(c *Conn) {
+	c.handler = s.acceptor.OnAccept(c)
+	if c.handler == nil {
+		s.ln.refused.Add(1)
+		c.flags |= fQuiet
+		c.end(LocalClose)
+		return
+	}
+	if c.flags&fClosed != 0 {
+		return
+	}
+	if err := s.loop.poller.Add(int(c.fd)); err != nil {
+		s.loop.group.opts.Logger.Error("register an accepted connection", "error", err)
+		c.end(IOError)
+	}
+}
+
+// starve stops accepting until a descriptor may be free: one of this loop closed,
+// or 50 ms (doubling to 1 s) went by. The backlog holds who waits.
+func (s *acceptSocket) starve() {
+	s.ln.fdPauses.Add(1)
+	s.starved = true
+	s.loop.starved++
+	s.wait = min(max(2*s.wait, minStarve), maxStarve)
+	s.loop.Arm(&s.timer, s.wait)
+}
+
+// feed ends a starve; accepting goes on in the next turn.
+func (s *acceptSocket) feed() {
+	s.starved = false
+	s.loop.starved--
+	s.loop.Disarm(&s.timer)
+	s.loop.acceptTurn = true
+	s.loop.wake()
+}
+
+// OnTimer tries again after a starve.
+func (s *acceptSocket) OnTimer(*wheel.Timer) {
+	if s.starved {
+		s.feed()
+	}
+}
+
+// close frees the socket, on the loop (or with no loop running).
+func (s *acceptSocket) close() {
+	s.ln.mu.Lock()
+	defer s.ln.mu.Unlock()
+	if s.fd < 0 {
+		return
+	}
+	if s.starved {
+		s.starved = false
+		s.loop.starved--
+	}
+	s.loop.Disarm(&s.timer)
+	s.loop.poller.Remove(s.fd) // a duplicate may keep the registration alive
+	sock.StopListening(s.fd)
+	sock.Close(s.fd)
+	s.fd = -1
+}

@@ -1,0 +1,32 @@
+//go:build sluicedebug
+
+package engine
+
+import (
+	"bytes"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+)
+
+const debug = true
+
+// goroutineID remembers the goroutine a loop runs on.
+type goroutineID struct{ id atomic.Int64 }
+
+func (g *goroutineID) claim() { g.id.Store(currentGoroutine()) }
+
+// isCaller is also true before the loop runs: set-up happens elsewhere.
+func (g *goroutineID) isCaller() bool {
+	id := g.id.Load()
+	return id == 0 || id == currentGoroutine()
+}
+
+// currentGoroutine reads the number from "goroutine 12 [running]:".
+func currentGoroutine() int64 {
+	var b [64]byte
+	s := bytes.TrimPrefix(b[:runtime.Stack(b[:], false)], []byte("goroutine "))
+	s, _, _ = bytes.Cut(s, []byte(" "))
+	id, _ := strconv.ParseInt(string(s), 10, 64)
+	return id
+}

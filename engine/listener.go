@@ -1,0 +1,279 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sluiceproxy/sluice/engine/sock"
+)
+
+// ListenSpec says where and how to listen.
+type ListenSpec struct {
+	// Network is tcp (also ""), tcp4, tcp6 or unix.
+	Network string
+
+	// Addr is "host:port" with a literal address (or none: all addresses), or the
+	// path of a unix socket ("@name": abstract, Linux). With port 0 the kernel
+	// picks one; Listener.Addr tells it. A "tcp" listener on [::] takes IPv4 too.
+	Addr string
+
+	// Backlog is how many connections may wait to be accepted, per loop; 0 is the
+	// system's limit.
+	Backlog int
+
+	// NoReusePort makes all loops accept from one socket. Default: each has its
+	// own (SO_REUSEPORT), and the kernel spreads connections over them. Unix
+	// sockets are always shared.
+	NoReusePort bool
+
+	// MaxConns bounds this listener's connections; further ones are closed at once
+	// and counted. 0 means no bound.
+	MaxConns int
+
+	// V6Only makes a tcp6 or [::] listener take IPv6 only.
+	V6Only bool
+
+	// Mode is the permission of the unix socket's file; 0 leaves the umask's.
+	Mode os.FileMode
+
+	// AcceptsPerEvent bounds how many connections are accepted in one turn; 0
+	// means 64.
+	AcceptsPerEvent int
+
+	// TCPKeepAlive is set on accepted connections.
+	TCPKeepAlive KeepAlive
+}
+
+// ListenerStats are counts since the listener was opened.
+type ListenerStats struct {
+	Accepted     uint64 // handed to the Acceptor
+	Refused      uint64 // closed at once: over a limit, or the Acceptor said no
+	AcceptErrors uint64 // accept failed for another reason than the next two
+	FDPauses     uint64 // accepting paused for want of descriptors or memory
+	Active       uint64 // connections open now
+}
+
+// Listener accepts connections on all loops of a group. Its methods may be called
+// from any goroutine.
+type Listener struct {
+	addr     net.Addr
+	sockets  []*acceptSocket
+	unlink   string // unix socket file to remove
+	unix     bool
+	perEvent int
+	maxConns int64
+	group    *Group
+
+	mu     sync.Mutex // guards the descriptors of sockets against Close
+	closed atomic.Bool
+	paused atomic.Bool
+
+	active, accepted, refused, acceptErrors, fdPauses atomic.Int64
+}
+
+// Listen opens a listener on every loop: all sockets are open, so clients can
+// connect, before any accepts. accept runs once on each loop and returns its
+// Acceptor. Before or after Start.
+func (g *Group) Listen(spec ListenSpec, accept func(l *Loop) Acceptor) (*Listener, error) {
+	ln := &Listener{group: g, perEvent: spec.AcceptsPerEvent, maxConns: int64(spec.MaxConns)}
+	if ln.perEvent <= 0 {
+		ln.perEvent = acceptsPerEvent
+	}
+	fds, err := ln.openSockets(&spec, len(g.loops))
+	if err != nil {
+		return nil, fmt.Errorf("listen %s %s: %w", spec.Network, spec.Addr, err)
+	}
+	for i, l := range g.loops {
+		if !ln.unix {
+			spec.TCPKeepAlive.apply(fds[i]) // accepted connections inherit it
+		}
+		ln.sockets = append(ln.sockets, &acceptSocket{ln: ln, loop: l, fd: fds[i]})
+	}
+	g.mu.Lock()
+	if g.stopped {
+		g.mu.Unlock()
+		for _, fd := range fds {
+			sock.Close(fd)
+		}
+		return nil, errors.New("listen: the group has stopped")
+	}
+	g.listeners = append(g.listeners, ln)
+	g.mu.Unlock()
+	for _, s := range ln.sockets {
+		opened := s.loop.do(func() {
+			if s.fd >= 0 {
+				s.open(accept)
+			}
+		})
+		if !opened { // the group was stopped just now
+			sock.Close(s.fd)
+		}
+	}
+	return ln, nil
+}
+
+// openSockets returns one descriptor per loop: own sockets with SO_REUSEPORT, or
+// duplicates of one.
+func (l *Listener) openSockets(spec *ListenSpec, n int) (fds []int, err error) {
+	defer func() {
+		if err != nil {
+			for _, fd := range fds {
+				sock.Close(fd)
+			}
+		}
+	}()
+	opts := sock.ListenOptions{Backlog: spec.Backlog, V6Only: spec.V6Only || spec.Network == "tcp6"}
+	opts.ReusePort = !spec.NoReusePort
+	share := spec.NoReusePort
+	var addr netip.AddrPort
+	switch spec.Network {
+	case "unix":
+		l.unix, share = true, true
+		if spec.Addr != "" && spec.Addr[0] != '@' {
+			l.unlink = spec.Addr
+		}
+		l.addr = &net.UnixAddr{Name: spec.Addr, Net: "unix"}
+	case "", "tcp", "tcp4", "tcp6":
+		if addr, err = parseListen(spec.Network, spec.Addr); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, errors.New("unknown network")
+	}
+	for i := range n {
+		var fd int
+		switch {
+		case i > 0 && share:
+			fd, err = sock.Dup(fds[0])
+		case l.unix:
+			fd, err = sock.ListenUnix(spec.Addr, spec.Mode, opts)
+		default:
+			fd, err = sock.ListenTCP(addr, opts)
+		}
+		if err != nil {
+			return fds, err
+		}
+		fds = append(fds, fd)
+		if i == 0 && !l.unix {
+			addr = netip.AddrPortFrom(addr.Addr(), sock.LocalAddr(fd).Port())
+			l.addr = net.TCPAddrFromAddrPort(addr)
+		}
+	}
+	return fds, nil
+}
+
+// parseListen reads "host:port". No host means all addresses: [::] for tcp, which
+// takes IPv4 as well.
+func parseListen(network, s string) (netip.AddrPort, error) {
+	if len(s) > 0 && s[0] == ':' {
+		host := "[::]"
+		if network == "tcp4" {
+			host = "0.0.0.0"
+		}
+		s = host + s
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return a, err
+	}
+	a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	if network == "tcp4" && !a.Addr().Is4() || network == "tcp6" && a.Addr().Is4() {
+		return a, fmt.Errorf("%s is no %s address", a, network)
+	}
+	return a, nil
+}
+
+// Addr returns where the listener listens, with the real port when 0 was asked.
+func (l *Listener) Addr() net.Addr { return l.addr }
+
+// Close stops accepting at once: new clients are refused. Connections stay. Those
+// still waiting to be accepted are reset by the kernel.
+func (l *Listener) Close() error {
+	if l.closed.Swap(true) {
+		return nil
+	}
+	l.mu.Lock()
+	for _, s := range l.sockets {
+		if s.fd >= 0 {
+			sock.StopListening(s.fd)
+		}
+	}
+	l.mu.Unlock()
+	l.closeSockets()
+	l.group.forget(l)
+	return nil
+}
+
+// closeSockets frees the descriptors, each on its loop.
+func (l *Listener) closeSockets() {
+	for _, s := range l.sockets {
+		s.loop.do(s.leave) // a loop that has stopped closed it
+	}
+	if l.unlink != "" {
+		_ = os.Remove(l.unlink)
+	}
+}
+
+// leave closes s and takes it off its loop.
+func (s *acceptSocket) leave() {
+	s.close()
+	if i := slices.Index(s.loop.accepts, s); i >= 0 {
+		s.loop.accepts = slices.Delete(s.loop.accepts, i, i+1)
+	}
+}
+
+// Pause leaves new clients waiting in the backlog until Resume.
+func (l *Listener) Pause() { l.paused.Store(true) }
+
+// Resume ends Pause.
+func (l *Listener) Resume() {
+	l.paused.Store(false)
+	for _, s := range l.sockets {
+		s.loop.do(func() {
+			if s.fd >= 0 {
+				s.onReadable()
+			}
+		})
+	}
+}
+
+// Stats returns the listener's counts.
+func (l *Listener) Stats() ListenerStats {
+	return ListenerStats{
+		Accepted:     uint64(l.accepted.Load()),
+		Refused:      uint64(l.refused.Load()),
+		AcceptErrors: uint64(l.acceptErrors.Load()),
+		FDPauses:     uint64(l.fdPauses.Load()),
+		Active:       uint64(l.active.Load()),
+	}
+}
+
+// admit counts a connection in, or refuses it over a limit.
+func (l *Listener) admit() bool {
+	if n := l.active.Add(1); l.maxConns > 0 && n > l.maxConns {
+		l.active.Add(-1)
+		l.refused.Add(1)
+		return false
+	}
+	g := l.group
+	if n := g.active.Add(1); g.opts.MaxConns > 0 && n > int64(g.opts.MaxConns) {
+		g.active.Add(-1)
+		l.active.Add(-1)
+		l.refused.Add(1)
+		return false
+	}
+	l.accepted.Add(1)
+	return true
+}
+
+// release counts a connection out.
+func (l *Listener) release() {
+	l.active.Add(-1)
+	l.group.active.Add(-1)
+}

@@ -1,0 +1,322 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine/mailbox"
+	"github.com/sluiceproxy/sluice/engine/poll"
+	"github.com/sluiceproxy/sluice/engine/sock"
+	"github.com/sluiceproxy/sluice/engine/wheel"
+	"github.com/sluiceproxy/sluice/pool/buf"
+	"github.com/sluiceproxy/sluice/pool/obj"
+)
+
+// Loop is one event loop. Loop-owned except for Post, Index and Group.
+type Loop struct {
+	poller  *poll.Poller
+	slots   []*Conn // by descriptor
+	readBuf []byte
+	pieces  [sock.MaxVec][]byte // of one gather write
+
+	nowNs    int64
+	nowFresh bool
+
+	pendingHead, pendingTail *Conn // what the safe point has to do
+	tasks, tasksRunning      []Task
+	readyHead, readyTail     *Conn // whose turn was used up
+
+	wheel   wheel.Wheel
+	armedNs int64 // when the poller's timer fires; never after the wheel's next
+
+	slabs   buf.Pool
+	connsOf obj.List[Conn]
+	exts    obj.List[connExt]
+	pipes   []*Pipe
+	conns   int
+	lastID  uint64
+
+	accepts    []*acceptSocket
+	acceptTurn bool // some accept socket waits for its next turn
+	starved    int  // accept sockets that wait for a descriptor
+
+	scratch []byte
+	context any
+	group   *Group
+	index   int
+	owner   goroutineID
+
+	// The rest is shared with other goroutines.
+	box     *mailbox.Ring
+	awake   atomic.Bool // a wake-up is on its way
+	stopped atomic.Bool
+	posting atomic.Int32
+	control struct {
+		sync.Mutex
+		jobs []func() // cold: listeners, stop
+	}
+}
+
+// Index returns the loop's number within its group, from 0.
+func (l *Loop) Index() int { return l.index }
+
+// Group returns the group the loop belongs to.
+func (l *Loop) Group() *Group { return l.group }
+
+// Now returns the loop's coarse clock: monotonic nanoseconds since the process
+// started, read at most once per dispatched event.
+func (l *Loop) Now() int64 {
+	if !l.nowFresh {
+		l.nowNs = int64(time.Since(base))
+		l.nowFresh = true
+	}
+	return l.nowNs
+}
+
+// WallNow returns the wall-clock time of Now.
+func (l *Loop) WallNow() time.Time { return base.Add(time.Duration(l.Now())) }
+
+// Arm makes t's handler run after d, in place of an earlier arming. Never early;
+// late by up to a millisecond and the event being handled. O(1); a system call
+// only when nothing armed is due sooner.
+func (l *Loop) Arm(t *wheel.Timer, d time.Duration) {
+	at := l.Now() + int64(d)
+	l.wheel.Add(t, at)
+	if at < l.armedNs {
+		l.setTimer(at)
+	}
+}
+
+// Disarm cancels t; nothing when it is not armed. O(1).
+func (l *Loop) Disarm(t *wheel.Timer) { l.wheel.Remove(t) }
+
+// setTimer makes the poller's timer fire at the first millisecond at or after
+// atNs, when the wheel calls it due.
+func (l *Loop) setTimer(atNs int64) {
+	const tick = int64(time.Millisecond)
+	l.armedNs = atNs
+	l.poller.SetTimer(time.Duration((atNs+tick-1)/tick*tick - l.Now()))
+}
+
+const neverNs = int64(1<<63 - 1)
+
+// Post queues m to run on the loop, soon. Any goroutine; never blocks; no
+// allocation for pointer-shaped messages. It reports false when the ring is full
+// or the loop stopped. A message accepted may still be dropped by a stop.
+func (l *Loop) Post(m mailbox.Message) bool {
+	l.posting.Add(1) // the poller stays open while this is above 0
+	accepted := !l.stopped.Load() && l.box.Put(m)
+	if accepted {
+		l.wake()
+	}
+	l.posting.Add(-1)
+	return accepted
+}
+
+// wake makes OnWake follow. One system call when none is on its way yet.
+func (l *Loop) wake() {
+	if l.awake.CompareAndSwap(false, true) {
+		l.poller.Wake()
+	}
+}
+
+// Defer runs t at the safe point: after the handler that runs now has returned,
+// before the next event. A task put twice runs twice. No allocation in steady
+// state.
+func (l *Loop) Defer(t Task) { l.tasks = append(l.tasks, t) }
+
+// Scratch returns an empty 64 KiB buffer of the loop, for serialising. Valid
+// until the next caller uses it, so not across anything but plain computation.
+func (l *Loop) Scratch() []byte { return l.scratch[:0] }
+
+// ReadBuffer returns the loop's read buffer, for raw readers. Valid until the
+// raw callback returns.
+func (l *Loop) ReadBuffer() []byte { return l.readBuf }
+
+// Slabs returns the loop's slab pool.
+func (l *Loop) Slabs() *buf.Pool { return &l.slabs }
+
+// Conns returns how many connections the loop has, dialled ones included.
+func (l *Loop) Conns() int { return l.conns }
+
+// Context returns what SetContext stored: the embedder's state for this loop.
+func (l *Loop) Context() any { return l.context }
+
+// SetContext stores the embedder's state for this loop. Also allowed before Start.
+func (l *Loop) SetContext(v any) { l.context = v }
+
+// OnLoop reports whether the caller runs on the loop's goroutine. Only builds with
+// the tag sluicedebug know; others say true.
+func (l *Loop) OnLoop() bool { return l.owner.isCaller() }
+
+// events adapts Loop to poll.Handler without exporting the methods.
+type events struct{ l *Loop }
+
+func (h events) OnEvent(fd int, ev poll.Events) {
+	l := h.l
+	l.nowFresh = false
+	if fd < len(l.slots) {
+		if c := l.slots[fd]; c != nil {
+			c.onEvent(ev)
+			l.safePoint()
+			return
+		}
+	}
+	for _, s := range l.accepts {
+		if s.fd == fd {
+			s.onReadable()
+			return
+		}
+	}
+}
+
+func (h events) OnTimer() {
+	l := h.l
+	l.nowFresh = false
+	l.armedNs = 0 // no setting while handlers arm: it is done once, below
+	now := l.Now()
+	for t := l.wheel.Expire(now); t != nil; t = l.wheel.Expire(now) {
+		t.Handler.OnTimer(t)
+		l.safePoint()
+	}
+	l.armedNs = neverNs
+	if at, ok := l.wheel.Next(); ok {
+		l.nowFresh = false
+		l.setTimer(at)
+	}
+}
+
+func (h events) OnWake() {
+	l := h.l
+	l.nowFresh = false
+	l.awake.Store(false)
+	l.runControl()
+	l.runReady()
+	if l.acceptTurn {
+		l.acceptTurn = false
+		for i := 0; i < len(l.accepts); i++ {
+			if s := l.accepts[i]; s.ready {
+				s.onReadable()
+			}
+		}
+	}
+	for range l.box.Cap() {
+		m := l.box.Take()
+		if m == nil {
+			break
+		}
+		l.nowFresh = false
+		m.Run()
+		l.safePoint()
+	}
+	l.safePoint()
+	if l.stopped.Load() {
+		l.shutDown()
+	}
+	// What producers put since the Store above comes with a wake-up of its own.
+}
+
+// nextTurn lets the loop's other events go first.
+func (l *Loop) nextTurn(c *Conn) {
+	if c.flags&fInReady != 0 {
+		return
+	}
+	c.flags |= fInReady
+	if l.readyTail == nil {
+		l.readyHead = c
+	} else {
+		l.readyTail.nextReady = c
+	}
+	l.readyTail = c
+	l.wake()
+}
+
+// runReady gives each connection that waits one turn.
+func (l *Loop) runReady() {
+	c := l.readyHead
+	l.readyHead, l.readyTail = nil, nil
+	for c != nil {
+		next := c.nextReady
+		c.nextReady = nil
+		c.flags &^= fInReady
+		if c.flags&fClosed == 0 {
+			c.onReadable()
+		} else if c.flags&fInPending == 0 {
+			l.freeConn(c) // finished while it was on this list
+		}
+		l.safePoint()
+		c = next
+	}
+}
+
+// maxRounds bounds how often what the safe point does may cause more for it to
+// do, before other events get their turn.
+const maxRounds = 64
+
+// safePoint runs deferred tasks and what connections left to do, until there
+// is nothing. No handler is on the stack here, so objects can be freed.
+func (l *Loop) safePoint() {
+	for round := 0; l.pendingHead != nil || len(l.tasks) > 0; round++ {
+		if round == maxRounds {
+			l.wake()
+			return
+		}
+		l.runTasks()
+		c := l.pendingHead
+		l.pendingHead, l.pendingTail = nil, nil
+		for c != nil {
+			next := c.nextPending
+			c.nextPending = nil
+			c.flags &^= fInPending
+			c.settle()
+			c = next
+		}
+	}
+}
+
+func (l *Loop) runTasks() {
+	if len(l.tasks) == 0 {
+		return
+	}
+	run := l.tasks
+	l.tasks = l.tasksRunning[:0]
+	for i, t := range run {
+		run[i] = nil
+		t.Run(l)
+	}
+	l.tasksRunning = run[:0]
+}
+
+// newConn takes a connection from the free list and registers its descriptor's
+// slot. fd may be -1 (a dial that failed at once).
+func (l *Loop) newConn(fd int, flags connFlags) *Conn {
+	c := l.connsOf.Get()
+	*c = Conn{
+		loop: l, fd: int32(fd), flags: flags,
+		high: defaultHighMark, readLimit: defaultReadLimit,
+	}
+	c.out.Init(&l.slabs)
+	l.lastID++
+	c.id = uint64(l.index)<<48 | l.lastID
+	l.conns++
+	if fd >= 0 {
+		if fd >= len(l.slots) {
+			l.growSlots(fd)
+		}
+		l.slots[fd] = c
+	}
+	return c
+}
+
+func (l *Loop) growSlots(fd int) {
+	n := max(len(l.slots), 64)
+	for n <= fd {
+		n *= 2
+	}
+	grown := make([]*Conn, n)
+	copy(grown, l.slots)
+	l.slots = grown
+}
+
+func (l *Loop) freeConn(c *Conn) { l.connsOf.Put(c) }

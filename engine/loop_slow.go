@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/sluiceproxy/sluice/engine/mailbox"
+	"github.com/sluiceproxy/sluice/engine/poll"
+	"github.com/sluiceproxy/sluice/engine/sock"
+)
+
+func newLoop(g *Group, index int) (*Loop, error) {
+	l := &Loop{
+		group:   g,
+		index:   index,
+		readBuf: make([]byte, g.opts.ReadBufferBytes),
+		scratch: make([]byte, 0, scratchBytes),
+		box:     mailbox.New(mailboxMessages),
+		armedNs: neverNs,
+	}
+	var err error
+	l.poller, err = poll.New(events{l}, g.opts.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("loop %d: %w", index, err)
+	}
+	return l, nil
+}
+
+// run is the loop's goroutine.
+func (l *Loop) run() {
+	defer l.group.running.Done()
+	l.owner.claim()
+	if err := l.poller.Run(); err != nil {
+		l.group.opts.Logger.Error("loop stopped", "loop", l.index, "error", err)
+		l.stopped.Store(true)
+		l.shutDown()
+	}
+	l.free()
+}
+
+// do makes f run on the loop, in order. Cold; any goroutine. It reports false
+// when the loop has stopped.
+func (l *Loop) do(f func()) bool {
+	l.control.Lock()
+	if l.stopped.Load() {
+		l.control.Unlock()
+		return false
+	}
+	l.control.jobs = append(l.control.jobs, f)
+	l.wake() // within the lock: after stop has taken it the poller may close
+	l.control.Unlock()
+	return true
+}
+
+func (l *Loop) runControl() {
+	l.control.Lock()
+	jobs := l.control.jobs
+	l.control.jobs = nil
+	l.control.Unlock()
+	for _, f := range jobs {
+		f()
+		l.safePoint()
+	}
+}
+
+// stop makes the loop end. Any goroutine.
+func (l *Loop) stop() {
+	l.control.Lock()
+	l.stopped.Store(true)
+	l.control.Unlock()
+	l.poller.Wake()
+}
+
+// shutDown ends every connection with LoopStopped and the poller's run. Handlers
+// may dial in OnClosed; such dials fail with LoopStopped too, a bounded number of
+// times.
+func (l *Loop) shutDown() {
+	l.runControl()
+	for _, s := range l.accepts {
+		s.close()
+	}
+	l.accepts = nil
+	for _, c := range l.slots {
+		if c != nil {
+			c.resetStopped()
+		}
+	}
+	for range maxRounds {
+		l.safePoint()
+		if l.pendingHead == nil && len(l.tasks) == 0 {
+			break
+		}
+	}
+	l.runReady()
+	l.poller.Stop()
+}
+
+func (c *Conn) resetStopped() {
+	if c.flags&fConnecting == 0 {
+		sock.ResetOnClose(int(c.fd))
+	}
+	c.end(LoopStopped)
+}
+
+// free closes the loop's own descriptors. The goroutine has ended or never ran.
+func (l *Loop) free() {
+	l.stopped.Store(true)
+	for _, p := range l.pipes {
+		sock.Close(p.r)
+		sock.Close(p.w)
+	}
+	l.pipes = nil
+}
+
+// retryAccept lets accept sockets that ran out of descriptors try again.
+func (l *Loop) retryAccept() {
+	for _, s := range l.accepts {
+		if s.starved {
+			s.feed()
+		}
+	}
+}
+
+func badCount(used, had int) int {
+	if debug {
+		panic(fmt.Sprintf("engine: OnData consumed %d of %d bytes", used, had))
+	}
+	return min(max(used, 0), had)
+}

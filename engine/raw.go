@@ -1,0 +1,217 @@
+package engine
+
+import (
+	"syscall"
+
+	"github.com/sluiceproxy/sluice/engine/sock"
+)
+
+// IOState is how a raw operation went.
+type IOState uint8
+
+const (
+	// IOMoved: at least one byte moved.
+	IOMoved IOState = iota
+	// IOAgain: nothing now; the raw callback follows when that changes.
+	IOAgain
+	// IOEnd: the peer's FIN was read.
+	IOEnd
+	// IOFailed: the connection is closing (OnClosed follows), or writing failed.
+	IOFailed
+	// IORefused: the kernel cannot splice these descriptors; copy instead.
+	IORefused
+)
+
+// SetRawReader makes r read the socket in place of OnData; nil goes back, and what
+// waits in the socket is then delivered. Kept bytes stay until TakeKept (or, with
+// nil, are delivered). Within OnData the bytes not consumed become kept first.
+func (c *Conn) SetRawReader(r RawReader) {
+	if r == nil {
+		if c.flags&fRaw == 0 {
+			return
+		}
+		c.ext.reader = nil
+		c.flags &^= fRaw
+		c.shrinkExt()
+	} else {
+		c.extend().reader = r
+		c.flags |= fRaw
+	}
+	if c.flags&fClosed == 0 {
+		c.flags |= fReadReady | fDoRead
+		c.pend()
+	}
+}
+
+// SetRawWriter makes w hear when the socket has room after it had none and the
+// out chain is empty; nil ends that.
+func (c *Conn) SetRawWriter(w RawWriter) {
+	if w != nil {
+		c.extend().writer = w
+		return
+	}
+	if c.ext != nil && c.ext.writer != nil {
+		c.ext.writer = nil
+		c.shrinkExt()
+	}
+}
+
+func (c *Conn) shrinkExt() {
+	if x := c.ext; x.reader == nil && x.writer == nil && !x.timer.Armed() {
+		c.dropExt()
+	}
+}
+
+// ReadLater makes OnReadable be called in the connection's next turn. For a raw
+// reader that stops before the socket is drained, to let others have theirs.
+func (c *Conn) ReadLater() {
+	if c.flags&fClosed == 0 {
+		c.flags |= fReadReady
+		c.loop.nextTurn(c)
+	}
+}
+
+// ReadRaw receives into p, for a RawReader. drained says that the socket has no
+// more for now, so no further read is needed before the next OnReadable.
+func (c *Conn) ReadRaw(p []byte) (n int, drained bool, st IOState) {
+	if c.flags&(fClosed|fConnecting) != 0 {
+		return 0, true, IOFailed
+	}
+	if c.flags&fEOF != 0 {
+		return 0, true, IOEnd
+	}
+	n, e := sock.Read(int(c.fd), p)
+	if n > 0 {
+		c.bytesRead += uint64(n)
+		return n, n < len(p) && c.flags&(fHup|fWriteFailed) == 0, IOMoved
+	}
+	return 0, true, c.rawReadEnded(e)
+}
+
+func (c *Conn) rawReadEnded(e syscall.Errno) IOState {
+	c.readEnded(e)
+	switch {
+	case c.flags&fClosed != 0:
+		return IOFailed
+	case e == 0:
+		return IOEnd
+	}
+	return IOAgain
+}
+
+// SpliceTo moves up to max bytes from the socket into p. full says that the
+// pipe, not the socket, may have been the limit when nothing moved.
+func (c *Conn) SpliceTo(p *Pipe, max int) (n int, st IOState) {
+	if c.flags&(fClosed|fConnecting) != 0 {
+		return 0, IOFailed
+	}
+	if c.flags&fEOF != 0 {
+		return 0, IOEnd
+	}
+	n, e := sock.Splice(int(c.fd), p.w, max)
+	switch {
+	case n > 0:
+		c.bytesRead += uint64(n)
+		p.held += n
+		return n, IOMoved
+	case sock.Classify(e) == sock.Refusal:
+		return 0, IORefused
+	case sock.Classify(e) == sock.Again && p.held > 0:
+		// The socket is empty or the pipe full: the kernel does not say which.
+		return 0, IOAgain
+	}
+	return 0, c.rawReadEnded(e)
+}
+
+// SpliceFrom moves the bytes of p to the socket. IOAgain with bytes left in the
+// pipe means the socket is full: OnRawWritable follows. The out chain must be
+// empty (Buffered is 0).
+func (c *Conn) SpliceFrom(p *Pipe) (n int, st IOState) {
+	if c.flags&fNoWrite != 0 {
+		return 0, IOFailed
+	}
+	if c.flags&fHoldWrite != 0 {
+		return 0, IOAgain
+	}
+	n, e := sock.Splice(p.r, int(c.fd), p.held)
+	if n > 0 {
+		c.bytesWritten += uint64(n)
+		p.held -= n
+		return n, IOMoved // less than held does not mean full: only EAGAIN arms the edge
+	}
+	switch sock.Classify(e) {
+	case sock.Again:
+		c.flags |= fBlocked
+		return 0, IOAgain
+	case sock.Refusal:
+		return 0, IORefused
+	}
+	c.writeFailed(e)
+	return 0, IOFailed
+}
+
+// WriteFrom is SpliceFrom by copying: it empties p into the out chain as well. For
+// when SpliceFrom says IORefused.
+func (c *Conn) WriteFrom(p *Pipe) {
+	for p.held > 0 {
+		n := sock.ReadPipe(p.r, c.loop.readBuf)
+		if n <= 0 {
+			p.held = 0
+			return
+		}
+		p.held -= n
+		c.Write(c.loop.readBuf[:n])
+	}
+}
+
+// WriteBlocked reports whether the socket has no room (or writes wait for another
+// reason), so that OnRawWritable will follow.
+func (c *Conn) WriteBlocked() bool { return c.flags&fHoldWrite != 0 || c.out.Len() > 0 }
+
+// Pipe is a kernel pipe of a loop's pool, for splicing. It is empty when it is
+// taken from the pool.
+type Pipe struct {
+	r, w int
+	size int
+	held int
+}
+
+// Held returns how many bytes are inside.
+func (p *Pipe) Held() int { return p.held }
+
+// Size returns its capacity in bytes. Fewer fit when they arrived in small pieces.
+func (p *Pipe) Size() int { return p.size }
+
+const (
+	pipeBytes    = 1 << 20
+	maxFreePipes = 64 // 128 descriptors a loop at most
+)
+
+// TakePipe returns an empty pipe of 1 MiB, or of what the system allows; nil when
+// there is none to be had (no splice here, or no descriptors): copy instead.
+func (l *Loop) TakePipe() *Pipe {
+	if n := len(l.pipes); n > 0 {
+		p := l.pipes[n-1]
+		l.pipes = l.pipes[:n-1]
+		return p
+	}
+	if !sock.CanSplice || l.starved > 0 {
+		return nil
+	}
+	r, w, size, e := sock.NewPipe(pipeBytes)
+	if e != 0 {
+		return nil
+	}
+	return &Pipe{r: r, w: w, size: size}
+}
+
+// PutPipe gives a pipe back. One with bytes inside is closed: they are nobody's.
+func (l *Loop) PutPipe(p *Pipe) {
+	if p.held == 0 && len(l.pipes) < maxFreePipes && !l.stopped.Load() {
+		l.pipes = append(l.pipes, p)
+		return
+	}
+	sock.Close(p.r)
+	sock.Close(p.w)
+	p.held = 0
+}

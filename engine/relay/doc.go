@@ -1,0 +1,19 @@
+// Package relay moves bytes between two connections of one loop without their
+// handlers seeing them.
+//
+//	Pump:    src --read--> loop's buffer --write--> dst        small pieces
+//	         src --splice--> kernel pipe --splice--> dst       bulk
+//	Tunnel:  two pumps, half-close carried over, one idle timer
+//
+// A direction starts by copying pieces of up to 16 KiB. A read that fills its
+// piece makes it splice, through a 1 MiB pipe of the loop's pool, until a piece
+// is under 4 KiB: measured, copying is cheaper below that crossing and splicing
+// above. A pipe is held only while bytes are in it. Where the kernel refuses to
+// splice, or does not have it, copying goes on.
+//
+// Backpressure: a source is not read while its destination has no room. So what
+// waits in user space is one piece of 16 KiB at most, and in the kernel one pipe.
+//
+// Start reading at pump.go. No allocation beyond the Pump or Tunnel, which can be
+// embedded in the caller's object.
+package relay

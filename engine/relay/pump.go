@@ -1,0 +1,331 @@
+package relay
+
+import (
+	"github.com/sluiceproxy/sluice/engine"
+)
+
+const (
+	pieceBytes   = 16 << 10  // a copied read; filling it starts splicing
+	smallBytes   = 4 << 10   // a spliced piece below this goes back to copying
+	turnBytes    = 256 << 10 // copied in one turn
+	spliceBytes  = 1 << 20   // asked of one splice
+	noLimit      = -1
+	spliceTurns  = 4 // pieces spliced in one turn
+	spliceCharge = turnBytes / spliceTurns
+)
+
+// Result says how a pump ended.
+type Result uint8
+
+const (
+	// Limit: all the bytes asked for were handed to the destination.
+	Limit Result = iota
+	// End: the source ended (FIN) before the limit. Its OnReadClosed does not
+	// follow: this is it.
+	End
+	// WriteFailed: the destination takes no more. Its OnClosed follows.
+	WriteFailed
+)
+
+// String returns the constant's name.
+func (r Result) String() string {
+	switch r {
+	case Limit:
+		return "Limit"
+	case End:
+		return "End"
+	case WriteFailed:
+		return "WriteFailed"
+	}
+	return "Result(?)"
+}
+
+// PipeDone is told when a pump has ended; both connections are then back with
+// their handlers. It may start the pump again.
+type PipeDone interface{ OnPipeDone(p *Pump, r Result) }
+
+// Pump moves bytes one way. The zero value is idle. Loop-owned; both connections
+// are on the same loop. It must stay where it is while it runs.
+type Pump struct {
+	src, dst *engine.Conn
+	loop     *engine.Loop
+	done     PipeDone
+	pipe     *engine.Pipe // while bytes are in it
+	left     int64        // bytes still to read, noLimit for all
+	moved    uint64
+	lastNs   int64 // when bytes last moved, by the loop's clock
+
+	active   bool
+	started  bool // the raw callbacks are set
+	deferred bool // Run follows at the safe point
+	ready    bool // the source may have bytes
+	bulk     bool // splice
+	noSplice bool
+	orphan   bool // the source is closed: only the pipe is left to move
+}
+
+// Pipe moves n bytes from src to dst (all until its end when n is negative), then
+// gives both back and tells done. Kept bytes of src go first. It allocates a
+// Pump: embed one and Start it where that matters.
+func Pipe(src, dst *engine.Conn, n int64, done PipeDone) *Pump {
+	p := new(Pump)
+	p.Start(src, dst, n, done)
+	return p
+}
+
+// Start is Pipe on a pump of the caller. It may be called within OnData of src:
+// the bytes that handler does not consume are moved first. src is resumed if it
+// was paused. dst may still be connecting; it must not be corked. While the pump
+// runs src's handler gets no OnData and no OnReadClosed, and whoever owns it
+// calls Stop when OnClosed of either connection arrives.
+func (p *Pump) Start(src, dst *engine.Conn, n int64, done PipeDone) {
+	if n < 0 {
+		n = noLimit
+	}
+	deferred := p.deferred
+	*p = Pump{
+		src: src, dst: dst, loop: src.Loop(), done: done, left: n,
+		active: true, deferred: true, noSplice: p.noSplice,
+	}
+	if !deferred {
+		p.loop.Defer(events{p})
+	}
+}
+
+// SetSplice forbids (false) or allows splicing, from the next Start on.
+func (p *Pump) SetSplice(on bool) { p.noSplice = !on }
+
+// Active reports whether the pump runs.
+func (p *Pump) Active() bool { return p.active }
+
+// Moved returns how many bytes were taken from the source since Start. All of
+// them were handed to the destination, but for those a closed pipe held.
+func (p *Pump) Moved() uint64 { return p.moved }
+
+// Stop ends the pump with no call of done. Bytes still in its pipe are lost, so it
+// is for when one end is closing. Nothing when it is not running.
+func (p *Pump) Stop() {
+	if !p.active {
+		return
+	}
+	p.active = false
+	if p.started {
+		p.started = false
+		if !p.orphan && !p.src.Closed() {
+			p.src.SetRawReader(nil)
+		}
+		if !p.dst.Closed() {
+			p.dst.SetRawWriter(nil)
+		}
+	}
+	p.dropPipe()
+}
+
+func (p *Pump) dropPipe() {
+	if p.pipe != nil {
+		p.loop.PutPipe(p.pipe)
+		p.pipe = nil
+	}
+}
+
+// sourceClosed goes on with what is in the pipe, then finishes with End. For the
+// source's OnClosed, after which the pump may not touch it any more. It reports
+// whether the pump was running.
+func (p *Pump) sourceClosed() bool {
+	if !p.active {
+		return false
+	}
+	p.orphan, p.ready = true, false
+	if p.pipe == nil {
+		p.finish(End)
+	}
+	return true
+}
+
+// finish gives the connections back, then tells done.
+func (p *Pump) finish(r Result) {
+	p.Stop()
+	if r == Limit && p.src.Kept() > 0 {
+		p.src.ResumeRead() // what follows the limit is the handler's
+	}
+	if p.done != nil {
+		p.done.OnPipeDone(p, r)
+	}
+}
+
+// events keeps the engine's callbacks off Pump's method set.
+type events struct{ p *Pump }
+
+// Run begins, once the handler that called Start has returned.
+func (e events) Run(*engine.Loop) {
+	p := e.p
+	p.deferred = false
+	if !p.active || p.src.Closed() || p.dst.Closed() {
+		return
+	}
+	p.src.ResumeRead()
+	p.takeKept()
+	switch {
+	case p.dst.WriteClosed():
+		p.finish(WriteFailed)
+	case p.left == 0:
+		p.finish(Limit)
+	case p.src.ReadClosed():
+		p.finish(End)
+	default:
+		p.started = true
+		p.dst.SetRawWriter(e)
+		p.src.SetRawReader(e) // OnReadable follows
+	}
+}
+
+func (p *Pump) takeKept() {
+	n := p.src.Kept()
+	if p.left >= 0 {
+		n = int(min(int64(n), p.left))
+	}
+	if n > 0 {
+		p.dst.Write(p.src.KeptView()[:n])
+		p.src.TakeKept(n)
+		p.count(n)
+	}
+}
+
+func (p *Pump) count(n int) {
+	p.moved += uint64(n)
+	p.lastNs = p.loop.Now()
+	if p.left > 0 {
+		p.left -= int64(n)
+	}
+}
+
+// OnReadable is the source's turn.
+func (e events) OnReadable(*engine.Conn) {
+	e.p.ready = true
+	e.p.pump()
+}
+
+// OnRawWritable says that the destination has room again.
+func (e events) OnRawWritable(*engine.Conn) { e.p.pump() }
+
+// pump moves bytes until the source has none, the destination no room, or the
+// turn is used up.
+func (p *Pump) pump() {
+	for turn := turnBytes; p.started; {
+		if p.dst.WriteClosed() {
+			p.finish(WriteFailed)
+			return
+		}
+		if p.pipe != nil && !p.empty() {
+			return
+		}
+		if p.orphan {
+			p.finish(End)
+			return
+		}
+		if p.left == 0 {
+			p.finish(Limit)
+			return
+		}
+		if !p.ready || p.dst.WriteBlocked() {
+			return
+		}
+		if turn <= 0 {
+			p.src.ReadLater()
+			return
+		}
+		if p.bulk {
+			turn -= spliceCharge
+			p.splice()
+		} else {
+			turn -= p.copy()
+		}
+	}
+}
+
+// copy moves one piece through the loop's buffer.
+func (p *Pump) copy() int {
+	b := p.loop.ReadBuffer()
+	if len(b) > pieceBytes && !p.noSplice {
+		b = b[:pieceBytes]
+	}
+	if p.left >= 0 && int64(len(b)) > p.left {
+		b = b[:p.left]
+	}
+	n, drained, st := p.src.ReadRaw(b)
+	if st != engine.IOMoved {
+		p.stalled(st)
+		return 0
+	}
+	p.ready = !drained
+	p.count(n)
+	p.dst.Write(b[:n])
+	if n == len(b) && n >= pieceBytes && !p.noSplice {
+		p.bulk = true
+	}
+	return n
+}
+
+// splice moves one piece into a pipe; empty moves it on.
+func (p *Pump) splice() {
+	pipe := p.loop.TakePipe()
+	if pipe == nil {
+		p.refuse()
+		return
+	}
+	max := spliceBytes
+	if p.left >= 0 && int64(max) > p.left {
+		max = int(p.left)
+	}
+	n, st := p.src.SpliceTo(pipe, max)
+	if st != engine.IOMoved {
+		p.loop.PutPipe(pipe)
+		if st == engine.IORefused {
+			p.refuse()
+		} else {
+			p.stalled(st)
+		}
+		return
+	}
+	p.pipe = pipe
+	p.count(n)
+	if n < smallBytes {
+		p.bulk = false
+	}
+}
+
+// refuse goes on by copying, for good.
+func (p *Pump) refuse() { p.bulk, p.noSplice = false, true }
+
+// empty moves what is in the pipe to the destination. It reports whether the pump
+// may go on.
+func (p *Pump) empty() bool {
+	for p.pipe.Held() > 0 {
+		if p.dst.WriteBlocked() {
+			return false
+		}
+		switch _, st := p.dst.SpliceFrom(p.pipe); st {
+		case engine.IOMoved:
+			p.lastNs = p.loop.Now()
+		case engine.IORefused:
+			p.refuse()
+			p.dst.WriteFrom(p.pipe)
+		case engine.IOFailed:
+			p.finish(WriteFailed)
+			return false
+		default:
+			return false
+		}
+	}
+	p.dropPipe()
+	return true
+}
+
+// stalled handles a read that moved nothing.
+func (p *Pump) stalled(st engine.IOState) {
+	p.ready = false
+	if st == engine.IOEnd {
+		p.finish(End)
+	}
+	// IOAgain: OnReadable follows. IOFailed: OnClosed of the source does.
+}

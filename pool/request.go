@@ -1,0 +1,61 @@
+package pool
+
+// Owner is told what became of a Request: exactly one of the two, once, unless
+// the request was cancelled before.
+type Owner interface {
+	// OnPoolReady lends c until Release, Abort or its OnClosed. The owner sets a
+	// handler (Conn.SetHandler) before it returns.
+	OnPoolReady(c *Conn)
+	// OnPoolFailure says that there is no connection. err has the system's words
+	// for connect failures, nil otherwise.
+	OnPoolFailure(f Failure, err error)
+}
+
+// Request is one wish for a connection, embedded in what it is for. Set Owner
+// before Acquire. It can be used again once it was answered or cancelled; it
+// must not be moved or freed before.
+type Request struct {
+	Owner Owner
+
+	pool       *Pool // not nil while it waits
+	prev, next *Request
+	ordinal    uint64 // position among all that ever waited
+}
+
+// Waiting reports whether the request waits for an answer.
+func (r *Request) Waiting() bool { return r.pool != nil }
+
+// queue holds waiting requests, oldest first. Removing one is O(1).
+type queue struct {
+	head, tail *Request
+	len        int
+	entered    uint64
+}
+
+func (q *queue) push(r *Request, p *Pool) {
+	r.pool, r.ordinal = p, q.entered
+	q.entered++
+	r.prev, r.next = q.tail, nil
+	if q.tail == nil {
+		q.head = r
+	} else {
+		q.tail.next = r
+	}
+	q.tail = r
+	q.len++
+}
+
+func (q *queue) remove(r *Request) {
+	if r.prev == nil {
+		q.head = r.next
+	} else {
+		r.prev.next = r.next
+	}
+	if r.next == nil {
+		q.tail = r.prev
+	} else {
+		r.next.prev = r.prev
+	}
+	r.pool, r.prev, r.next = nil, nil, nil
+	q.len--
+}

@@ -1,0 +1,168 @@
+package accesslog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+)
+
+// Filter is a compiled AccessLogFilter, also used by local reply mappers. Immutable, shared by all
+// loops.
+type Filter struct {
+	kind     conf.LogFilterKind
+	compare  conf.Comparison
+	value    uint64
+	flags    reason.Flag
+	header   *headerMatcher
+	filters  []*Filter
+	fraction conf.Fraction
+}
+
+// CompileFilter compiles a filter; nil compiles to nil, which is no filter. A runtime_key is looked
+// up now.
+func (m *Manager) CompileFilter(c *conf.LogFilter) (*Filter, error) {
+	if c == nil {
+		return nil, nil
+	}
+	m.mu.Lock()
+	runtime := m.runtime
+	m.mu.Unlock()
+	return compileFilter(c, runtime)
+}
+
+func compileFilter(c *conf.LogFilter, runtime map[string]string) (*Filter, error) {
+	f := &Filter{kind: c.Kind, compare: c.Compare, value: uint64(c.Value), fraction: c.Percent}
+	switch c.Kind {
+	case conf.FilterStatusCode, conf.FilterDuration:
+		if v, err := strconv.ParseUint(runtime[c.RuntimeKey], 10, 32); err == nil {
+			f.value = v
+		}
+	case conf.FilterNotHealthCheck:
+	case conf.FilterAnd, conf.FilterOr:
+		for i, part := range c.Filters {
+			sub, err := compileFilter(part, runtime)
+			if err != nil {
+				return nil, fmt.Errorf("filters[%d]: %w", i, err)
+			}
+			f.filters = append(f.filters, sub)
+		}
+		if len(f.filters) < 2 {
+			return nil, errors.New("and_filter and or_filter need two filters or more")
+		}
+	case conf.FilterResponseFlag:
+		for i, short := range c.Flags {
+			flag, ok := reason.ParseFlag(short)
+			if !ok {
+				return nil, fmt.Errorf("flags[%d]: unknown response flag %q", i, short)
+			}
+			f.flags |= flag
+		}
+	case conf.FilterHeader:
+		var err error
+		if f.header, err = compileHeaderMatcher(c.Header); err != nil {
+			return nil, fmt.Errorf("header: %w", err)
+		}
+	case conf.FilterRuntime:
+		if f.fraction.Denominator == 0 {
+			f.fraction.Denominator = 100
+		}
+		if v, err := strconv.ParseUint(runtime[c.RuntimeKey], 10, 32); err == nil {
+			f.fraction = conf.Fraction{Numerator: uint32(v), Denominator: 100}
+		}
+	default:
+		return nil, fmt.Errorf("unknown kind %d", c.Kind)
+	}
+	return f, nil
+}
+
+// Match says whether the stream passes. No allocation but for header fields that occur twice.
+func (f *Filter) Match(i *streaminfo.Info) bool {
+	switch f.kind {
+	case conf.FilterStatusCode:
+		return compare(f.compare, uint64(i.ResponseCode), f.value)
+	case conf.FilterDuration:
+		return compare(f.compare, uint64(max(0, i.End-i.Start))/uint64(time.Millisecond), f.value)
+	case conf.FilterNotHealthCheck:
+		return !i.HealthCheck
+	case conf.FilterAnd:
+		for _, sub := range f.filters {
+			if !sub.Match(i) {
+				return false
+			}
+		}
+		return true
+	case conf.FilterOr:
+		for _, sub := range f.filters {
+			if sub.Match(i) {
+				return true
+			}
+		}
+		return false
+	case conf.FilterResponseFlag:
+		if f.flags == 0 {
+			return i.Flags != 0
+		}
+		return i.Flags&f.flags != 0
+	case conf.FilterHeader:
+		return f.header.match(i.Request)
+	case conf.FilterRuntime:
+		return sample(i.Request)%f.fraction.Denominator < f.fraction.Numerator // AMB-18
+	}
+	return false
+}
+
+func compare(op conf.Comparison, a, b uint64) bool {
+	switch op {
+	case conf.CompareGE:
+		return a >= b
+	case conf.CompareLE:
+		return a <= b
+	case conf.CompareNE:
+		return a != b
+	}
+	return a == b
+}
+
+// sample is the number a fraction is taken of: from the request id when there is one, so that all
+// proxies on a request's way choose alike, else random.
+func sample(h *header.Head) uint32 {
+	if h != nil {
+		if id := h.Get(header.XRequestID); len(id) >= 8 {
+			if v, ok := parseHex(id[:8]); ok {
+				return v
+			}
+		}
+	}
+	return rand.Uint32()
+}
+
+func parseHex(b []byte) (v uint32, ok bool) {
+	for _, c := range b {
+		switch {
+		case '0' <= c && c <= '9':
+			v = v<<4 | uint32(c-'0')
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			v = v<<4 | uint32(c|0x20-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return v, true
+}
+
+// needsRequest says whether the request head is read.
+func (f *Filter) needsRequest() bool {
+	for _, sub := range f.filters {
+		if sub.needsRequest() {
+			return true
+		}
+	}
+	return f.kind == conf.FilterHeader || f.kind == conf.FilterRuntime
+}

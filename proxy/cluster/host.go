@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/sluiceproxy/sluice/proxy/conf"
+)
+
+// Host is one upstream host of a cluster. It stays the same object as long as
+// the cluster has the address, over any number of DNS answers. Immutable but for
+// the address of a LOGICAL_DNS host; any goroutine may read it.
+type Host struct {
+	// Addr is the address the host was made with; dial Address, which a
+	// LOGICAL_DNS host changes. Invalid for a pipe.
+	Addr netip.AddrPort
+	// Pipe is a unix socket path, empty for TCP.
+	Pipe string
+	// AddrText is Addr or Pipe as text.
+	AddrText string
+	// Hostname is the endpoint's hostname, else the name that was resolved, else empty.
+	Hostname              string
+	Region, Zone, SubZone string
+	Weight                uint32 // 1 or more
+	Priority              uint32
+	Health                conf.EndpointHealth
+	Canary                bool
+	// Index is small and unique among the cluster's present hosts; a host that
+	// comes later may get the index of one that left.
+	Index int
+
+	breakers [2]*HostBreaker
+	moved    atomic.Pointer[netip.AddrPort] // nil until a LOGICAL_DNS host moved
+}
+
+// Address returns where to connect now; for LOGICAL_DNS the first address of the
+// latest answer. Invalid for a pipe. One atomic load.
+func (h *Host) Address() netip.AddrPort {
+	if a := h.moved.Load(); a != nil {
+		return *a
+	}
+	return h.Addr
+}
+
+// Breaker returns what bounds the connections to the host at a priority
+// (conf.PriorityDefault, conf.PriorityHigh).
+func (h *Host) Breaker(priority int) *HostBreaker { return h.breakers[priority] }
+
+func newHost(e *conf.Endpoint, addr netip.AddrPort) *Host {
+	h := &Host{
+		Addr: addr, Pipe: e.Address.Pipe, Hostname: e.Hostname, Weight: max(1, e.Weight),
+		Region: e.Region, Zone: e.Zone, SubZone: e.SubZone,
+		Priority: e.Priority, Health: e.Health, Canary: e.Canary,
+	}
+	if h.Hostname == "" {
+		h.Hostname = e.Address.Host
+	}
+	h.AddrText = h.Pipe
+	if h.Pipe == "" {
+		h.AddrText = addr.String()
+	}
+	return h
+}
+
+// HostLoad is what one loop did with one host, for balancing and for /clusters.
+// Loop-owned; the sum over the loops is what Envoy shows.
+type HostLoad struct {
+	CxTotal, CxActive, CxConnectFail                 uint64
+	RqTotal, RqSuccess, RqError, RqTimeout, RqActive uint64
+}
+
+// HostSet is the hosts of a cluster at one time. Immutable.
+type HostSet struct {
+	// Version goes up with every set of the cluster.
+	Version uint64
+	// Hosts are all of them; Healthy and Degraded those with that configured health.
+	Hosts, Healthy, Degraded []*Host
+	// Levels are the priorities, most preferred first. Never empty.
+	Levels []Level
+}
+
+// Level is the hosts of one priority and the share of requests they get.
+type Level struct {
+	Hosts, Healthy, Degraded []*Host
+	// HealthyLoad and DegradedLoad are percentages; over all levels they add up to
+	// 100, unless there is no host at all.
+	HealthyLoad, DegradedLoad uint32
+	// Panic says that too few hosts are healthy: requests go to all of them (CL-22).
+	Panic bool
+}
+
+func newHostSet(version uint64, hosts []*Host) *HostSet {
+	s := &HostSet{Version: version, Hosts: hosts, Levels: make([]Level, 1)}
+	for _, h := range hosts {
+		for int(h.Priority) >= len(s.Levels) {
+			s.Levels = append(s.Levels, Level{})
+		}
+		l := &s.Levels[h.Priority]
+		l.Hosts = append(l.Hosts, h)
+		switch h.Health {
+		case conf.EndpointHealthy:
+			l.Healthy = append(l.Healthy, h)
+			s.Healthy = append(s.Healthy, h)
+		case conf.EndpointDegraded:
+			l.Degraded = append(l.Degraded, h)
+			s.Degraded = append(s.Degraded, h)
+		}
+	}
+	distribute(s.Levels)
+	return s
+}

@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"context"
+	"time"
+)
+
+// drainQuiet is how long Drain waits for idle keep-alive connections to bring one more request
+// (whose response then says "connection: close") before it closes them. Most clients that reuse a
+// connection do so well within it; closing at once would lose the requests already on their way.
+const drainQuiet = time.Second
+
+// drainPatience is when idle connections are closed although others are still busy.
+const drainPatience = 5 * time.Second
+
+// Drain stops accepting and lets what is under way finish: every response from now on ends its
+// connection, idle connections are closed after a short wait, and Drain returns when the last
+// connection is gone, when the drain time is over, or when ctx ends. The server is not closed.
+func (s *Server) Drain(ctx context.Context) {
+	s.mu.Lock()
+	if State(s.state.Load()) != Live {
+		s.mu.Unlock()
+		return
+	}
+	s.state.Store(int32(Draining))
+	all := make([]*listener, 0, len(s.listeners))
+	for _, l := range s.listeners {
+		l.draining = true
+		all = append(all, l)
+	}
+	s.mu.Unlock()
+	s.log.Info("draining", "limit", s.o.DrainTime)
+	ctx, cancel := context.WithTimeout(ctx, s.o.DrainTime)
+	defer cancel()
+	for _, l := range all {
+		l.drain(s, false)
+		l.close()
+	}
+	began, quietSince := time.Now(), time.Now()
+	for ctx.Err() == nil {
+		conns, busy := 0, 0
+		for _, l := range all {
+			c, b := l.load(s)
+			conns, busy = conns+c, busy+b
+		}
+		if conns == 0 {
+			return
+		}
+		if busy > 0 {
+			quietSince = time.Now()
+		}
+		if time.Since(quietSince) >= drainQuiet || time.Since(began) >= drainPatience {
+			for _, l := range all {
+				l.drain(s, true)
+			}
+		}
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// DrainListeners closes the listening sockets (/drain_listeners); with graceful, connections are
+// drained too. Requests under way are never cut.
+func (s *Server) DrainListeners(graceful bool) {
+	s.mu.Lock()
+	var all []*listener
+	for _, l := range s.listeners {
+		l.draining = true
+		all = append(all, l)
+	}
+	s.mu.Unlock()
+	for _, l := range all {
+		l.close()
+		if graceful {
+			l.drain(s, false)
+		}
+	}
+}
+
+// flusher writes the buffered access-log lines of every loop at the configured interval.
+type flusher struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func startFlusher(s *Server) *flusher {
+	interval := s.o.Config.AccessLogFlushInterval
+	if interval <= 0 {
+		interval = 10 * time.Second
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &flusher{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(f.done)
+		t := time.NewTicker(interval)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				s.FlushLogs()
+			}
+		}
+	}()
+	return f
+}
+
+func (f *flusher) stop() {
+	f.cancel()
+	<-f.done
+}
+
+// FlushLogs hands every loop's buffered lines to the writer.
+func (s *Server) FlushLogs() {
+	for _, w := range s.workers {
+		s.onLoop(w, w.Logs.Flush)
+	}
+}

@@ -1,0 +1,213 @@
+package envoy
+
+import (
+	"strings"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"github.com/sluiceproxy/sluice/proxy/conf"
+)
+
+func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
+	out := conf.NewCluster(m.GetName())
+	out.StatName = strings.ReplaceAll(m.GetName(), ":", "_")
+	if m.GetAltStatName() != "" {
+		out.StatName = strings.ReplaceAll(m.GetAltStatName(), ":", "_")
+	}
+	switch m.GetType() {
+	case clusterv3.Cluster_STRICT_DNS:
+		out.Type = conf.ClusterStrictDNS
+	case clusterv3.Cluster_LOGICAL_DNS:
+		out.Type = conf.ClusterLogicalDNS
+	}
+	out.ConnectTimeout = c.duration(m.GetConnectTimeout(), at.field("connect_timeout"), out.ConnectTimeout)
+	out.PerConnectionBufferLimitBytes = number(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimitBytes)
+	if out.PerConnectionBufferLimitBytes == 0 {
+		c.errs.at(at.field("per_connection_buffer_limit_bytes"), "must be greater than 0: buffers are always bounded")
+	}
+	out.WaitForWarm = boolean(m.GetWaitForWarmOnInit(), true)
+	c.balancing(m, at, out)
+	c.endpoints(m, at, out)
+	c.clusterProtocol(m, at, out)
+	c.breakers(m.GetCircuitBreakers(), at.field("circuit_breakers"), out)
+	c.dns(m, at, out)
+	c.transportSocket(m.GetTransportSocket(), at.field("transport_socket"))
+	if source := m.GetUpstreamBindConfig().GetSourceAddress(); source != nil {
+		here := at.field("upstream_bind_config").field("source_address")
+		out.BindAddress = c.socketAddress(source, here, bindAddress).IP
+	}
+	if keep := m.GetUpstreamConnectionOptions().GetTcpKeepalive(); keep != nil {
+		out.TCPKeepAlive = conf.TCPKeepAlive{
+			KeepAlive: true, KeepAliveProbes: keep.GetKeepaliveProbes().GetValue(),
+			KeepAliveTime:     seconds(keep.GetKeepaliveTime().GetValue()),
+			KeepAliveInterval: seconds(keep.GetKeepaliveInterval().GetValue()),
+		}
+	}
+	out.Raw = c.raw(m, at)
+	return out
+}
+
+// balancing compiles lb_policy and its parameters.
+func (c *compiler) balancing(m *clusterv3.Cluster, at place, out *conf.Cluster) {
+	switch m.GetLbPolicy() {
+	case clusterv3.Cluster_LEAST_REQUEST:
+		out.LB = conf.LeastRequest
+	case clusterv3.Cluster_RANDOM:
+		out.LB = conf.Random
+	}
+	switch m.GetLbConfig().(type) {
+	case *clusterv3.Cluster_LeastRequestLbConfig_:
+		if out.LB != conf.LeastRequest {
+			c.errs.at(at.field("least_request_lb_config"), "needs lb_policy LEAST_REQUEST, not %s", m.GetLbPolicy())
+		}
+		out.LeastRequestChoices = number(m.GetLeastRequestLbConfig().GetChoiceCount(), out.LeastRequestChoices)
+	case *clusterv3.Cluster_RoundRobinLbConfig_:
+		if out.LB != conf.RoundRobin {
+			c.errs.at(at.field("round_robin_lb_config"), "needs lb_policy ROUND_ROBIN, not %s", m.GetLbPolicy())
+		}
+	}
+}
+
+// maxLocalityPriority is the highest value LocalityLbEndpoints.priority may have.
+const maxLocalityPriority = 128
+
+// endpoints compiles load_assignment (clusters.md 2).
+func (c *compiler) endpoints(m *clusterv3.Cluster, at place, out *conf.Cluster) {
+	assignment, here := m.GetLoadAssignment(), at.field("load_assignment")
+	if assignment == nil {
+		if out.Type == conf.ClusterLogicalDNS {
+			c.errs.at(at, "a LOGICAL_DNS cluster needs exactly one endpoint, not none")
+		}
+		return
+	}
+	var used [maxLocalityPriority + 1]bool
+	highest := uint32(0)
+	for i, locality := range assignment.GetEndpoints() {
+		group := here.field("endpoints").index(i)
+		priority := locality.GetPriority()
+		if priority > maxLocalityPriority {
+			continue // does not pass the constraints
+		}
+		used[priority], highest = true, max(highest, priority)
+		for j, endpoint := range locality.GetLbEndpoints() {
+			compiled := c.endpoint(endpoint, group.field("lb_endpoints").index(j), out.Type)
+			l := locality.GetLocality()
+			compiled.Region, compiled.Zone, compiled.SubZone = l.GetRegion(), l.GetZone(), l.GetSubZone()
+			compiled.Priority = priority
+			out.Endpoints = append(out.Endpoints, compiled)
+		}
+	}
+	if len(assignment.GetEndpoints()) > 0 {
+		for p := range highest {
+			if !used[p] {
+				c.errs.at(here.field("endpoints"), "priorities must have no gaps: there is a priority %d and no %d", highest, p)
+				break
+			}
+		}
+	}
+	if out.Type == conf.ClusterLogicalDNS && len(out.Endpoints) != 1 {
+		c.errs.at(here, "a LOGICAL_DNS cluster needs exactly one endpoint, not %d", len(out.Endpoints))
+	}
+}
+
+func (c *compiler) endpoint(m *endpointv3.LbEndpoint, at place, kind conf.ClusterType) *conf.Endpoint {
+	out := &conf.Endpoint{Hostname: m.GetEndpoint().GetHostname(), Weight: number(m.GetLoadBalancingWeight(), 1)}
+	out.Canary = m.GetMetadata().GetFilterMetadata()["envoy.lb"].GetFields()["canary"].GetBoolValue()
+	switch m.GetHealthStatus() {
+	case corev3.HealthStatus_DEGRADED:
+		out.Health = conf.EndpointDegraded
+	case corev3.HealthStatus_DRAINING, corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_TIMEOUT:
+		out.Health = conf.EndpointUnhealthy
+	}
+	if m.GetEndpoint().GetAddress() == nil {
+		c.errs.at(at, "endpoint.address is required")
+		return out
+	}
+	use := resolvedAddress
+	if kind == conf.ClusterStatic {
+		use = staticEndpoint
+	}
+	out.Address = c.address(m.GetEndpoint().GetAddress(), at.field("endpoint").field("address"), use)
+	return out
+}
+
+// clusterProtocol compiles HttpProtocolOptions, or the older fields of the cluster itself.
+func (c *compiler) clusterProtocol(m *clusterv3.Cluster, at place, out *conf.Cluster) {
+	//nolint:staticcheck // the older fields are still common
+	common, h1, legacyMax := m.GetCommonHttpProtocolOptions(), m.GetHttpProtocolOptions(), m.GetMaxRequestsPerConnection()
+	commonAt, h1At := at.field("common_http_protocol_options"), at.field("http_protocol_options")
+	out.MaxRequestsPerConnection = int(number(legacyMax, 0))
+	for name, packed := range m.GetTypedExtensionProtocolOptions() {
+		here := at.field("typed_extension_protocol_options").key(name)
+		if name != upstreamHTTP {
+			c.errs.at(here, "not supported; supported: %s", upstreamHTTP)
+			continue
+		}
+		options, ok := c.unpack(packed, here).(*httpv3.HttpProtocolOptions)
+		if !ok {
+			continue
+		}
+		if common != nil || h1 != nil {
+			c.errs.at(here, "excludes common_http_protocol_options and http_protocol_options of the cluster")
+		}
+		common, commonAt = options.GetCommonHttpProtocolOptions(), here.field("common_http_protocol_options")
+		h1, h1At = options.GetExplicitHttpConfig().GetHttpProtocolOptions(), here.field("explicit_http_config").field("http_protocol_options")
+		if h1 == nil {
+			c.errs.at(here.field("explicit_http_config"), "http_protocol_options is required")
+		}
+	}
+	out.IdleTimeout = c.duration(common.GetIdleTimeout(), commonAt.field("idle_timeout"), out.IdleTimeout)
+	out.MaxConnectionDuration = c.duration(common.GetMaxConnectionDuration(), commonAt.field("max_connection_duration"), 0)
+	out.MaxStreamDuration = c.duration(common.GetMaxStreamDuration(), commonAt.field("max_stream_duration"), 0)
+	out.MaxHeadersCount = int(number(common.GetMaxHeadersCount(), uint32(out.MaxHeadersCount)))
+	out.MaxResponseHeadersKiB = int(number(common.GetMaxResponseHeadersKb(), uint32(out.MaxResponseHeadersKiB)))
+	out.MaxRequestsPerConnection = int(number(common.GetMaxRequestsPerConnection(), uint32(out.MaxRequestsPerConnection)))
+	if common.GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW {
+		c.warn(commonAt.field("headers_with_underscores_action"), "has no effect: it applies to requests only; set it on the connection manager")
+	}
+	out.HTTP1 = c.http1(h1, h1At)
+}
+
+// breakers compiles circuit_breakers: of several entries with one priority the first counts
+// (clusters.md 6).
+func (c *compiler) breakers(m *clusterv3.CircuitBreakers, at place, out *conf.Cluster) {
+	var seen [2]bool
+	for i, t := range m.GetThresholds() {
+		here := at.field("thresholds").index(i)
+		p := int(t.GetPriority())
+		if p > conf.PriorityHigh {
+			continue // does not pass the constraints
+		}
+		if seen[p] {
+			c.warn(here, "has no effect: an earlier entry has the priority %s", t.GetPriority())
+			continue
+		}
+		seen[p] = true
+		b := &out.Breakers[p]
+		b.MaxConnections = number(t.GetMaxConnections(), b.MaxConnections)
+		b.MaxPendingRequests = number(t.GetMaxPendingRequests(), b.MaxPendingRequests)
+		b.MaxRequests = number(t.GetMaxRequests(), b.MaxRequests)
+		b.MaxRetries = number(t.GetMaxRetries(), b.MaxRetries)
+		b.MaxConnectionPools = number(t.GetMaxConnectionPools(), b.MaxConnectionPools)
+		b.TrackRemaining = t.GetTrackRemaining()
+	}
+	for i, t := range m.GetPerHostThresholds() {
+		here := at.field("per_host_thresholds").index(i)
+		switch {
+		case t.GetPriority() != corev3.RoutingPriority_DEFAULT:
+			c.errs.at(here.field("priority"), "not supported: thresholds per host have the DEFAULT priority")
+		case t.GetMaxPendingRequests() != nil || t.GetMaxRequests() != nil || t.GetMaxRetries() != nil || t.GetMaxConnectionPools() != nil || t.GetTrackRemaining():
+			c.errs.at(here, "only max_connections can be limited per host")
+		case i > 0:
+			c.warn(here, "has no effect: an earlier entry has the priority %s", t.GetPriority())
+		case t.GetMaxConnections() != nil:
+			out.Breakers[conf.PriorityDefault].MaxConnectionsPerHost = t.GetMaxConnections().GetValue()
+			if t.GetMaxConnections().GetValue() == 0 {
+				c.errs.at(here.field("max_connections"), "must be greater than 0: no host could be used")
+			}
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package envoy
+
+import (
+	"regexp"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/sluiceproxy/sluice/proxy/conf"
+)
+
+// defaultDirectBodyBytes is max_direct_response_body_size_bytes when it is not set (RT-62).
+const defaultDirectBodyBytes = 4096
+
+func (c *compiler) routeConfiguration(m *routev3.RouteConfiguration, at place) *conf.RouteConfiguration {
+	out := &conf.RouteConfiguration{
+		Name: m.GetName(), Headers: c.mutations(m, at),
+		InternalOnlyHeaders:        lowerAll(m.GetInternalOnlyHeaders()),
+		MostSpecificMutationsWin:   m.GetMostSpecificHeaderMutationsWins(),
+		IgnorePortInHostMatching:   m.GetIgnorePortInHostMatching(),
+		IgnorePathParameters:       m.GetIgnorePathParametersInPathMatching(),
+		MaxDirectResponseBodyBytes: int(number(m.GetMaxDirectResponseBodySizeBytes(), defaultDirectBodyBytes)),
+		VirtualHostHeader:          strings.ToLower(m.GetVhostHeader()),
+		ValidateClusters:           boolean(m.GetValidateClusters(), true),
+	}
+	domains := map[string]place{}
+	for i, host := range m.GetVirtualHosts() {
+		out.VirtualHosts = append(out.VirtualHosts, c.virtualHost(host, at.field("virtual_hosts").index(i), out, domains))
+	}
+	return out
+}
+
+func (c *compiler) virtualHost(m *routev3.VirtualHost, at place, config *conf.RouteConfiguration, domains map[string]place) *conf.VirtualHost {
+	out := &conf.VirtualHost{
+		Name: m.GetName(), Headers: c.mutations(m, at),
+		RequireTLS:                    conf.TLSRequirement(m.GetRequireTls()),
+		IncludeRequestAttemptCount:    m.GetIncludeRequestAttemptCount(),
+		IncludeAttemptCountInResponse: m.GetIncludeAttemptCountInResponse(),
+	}
+	for i, domain := range m.GetDomains() {
+		here := at.field("domains").index(i)
+		domain = strings.ToLower(domain) // RT-23
+		switch other, taken := domains[domain]; {
+		case domain == "":
+			c.errs.at(here, "must not be empty")
+		case taken:
+			c.errs.at(here, "%s is a domain already, at %d:%d", shorten(domain), other.pos.line, other.pos.col) // RT-24
+		default:
+			domains[domain] = here
+		}
+		out.Domains = append(out.Domains, domain)
+	}
+	for i, route := range m.GetRoutes() {
+		out.Routes = append(out.Routes, c.route(route, at.field("routes").index(i), config))
+	}
+	return out
+}
+
+func (c *compiler) route(m *routev3.Route, at place, config *conf.RouteConfiguration) *conf.Route {
+	out := &conf.Route{Name: m.GetName(), Headers: c.mutations(m, at)}
+	out.Match = c.routeMatch(m.GetMatch(), at.field("match"))
+	switch action := m.GetAction().(type) {
+	case *routev3.Route_Route:
+		out.Action = c.routeAction(action.Route, at.field("route"), config)
+	case *routev3.Route_Redirect:
+		out.Redirect = c.redirect(action.Redirect, at.field("redirect"))
+	case *routev3.Route_DirectResponse:
+		here := at.field("direct_response")
+		out.Direct = &conf.DirectResponse{Status: uint16(action.DirectResponse.GetStatus())}
+		if body := action.DirectResponse.GetBody(); body != nil {
+			out.Direct.Body = c.dataSource(body, here.field("body"), config.MaxDirectResponseBodyBytes)
+		}
+	}
+	return out
+}
+
+// routeMatch compiles a RouteMatch; its path specifier is required by the constraints (RT-41).
+func (c *compiler) routeMatch(m *routev3.RouteMatch, at place) conf.RouteMatch {
+	out := conf.RouteMatch{CaseInsensitive: !boolean(m.GetCaseSensitive(), true)}
+	switch path := m.GetPathSpecifier().(type) {
+	case *routev3.RouteMatch_Prefix:
+		out.Kind, out.Path = conf.PathPrefix, path.Prefix
+	case *routev3.RouteMatch_Path:
+		out.Kind, out.Path = conf.PathExact, path.Path
+	case *routev3.RouteMatch_PathSeparatedPrefix:
+		out.Kind, out.Path = conf.PathSeparatedPrefix, path.PathSeparatedPrefix
+	}
+	for i, header := range m.GetHeaders() {
+		out.Headers = append(out.Headers, c.headerMatcher(header, at.field("headers").index(i)))
+	}
+	for i, query := range m.GetQueryParameters() {
+		out.QueryParameters = append(out.QueryParameters, c.queryMatcher(query, at.field("query_parameters").index(i)))
+	}
+	return out
+}
+
+func (c *compiler) routeAction(m *routev3.RouteAction, at place, config *conf.RouteConfiguration) *conf.RouteAction {
+	out := conf.NewRouteAction(m.GetCluster())
+	out.ClusterHeader = strings.ToLower(m.GetClusterHeader())
+	if out.ClusterHeader == "host" {
+		c.errs.at(at.field("cluster_header"), "host is called :authority here")
+	}
+	if out.Cluster != "" && config.ValidateClusters && !c.clusters[out.Cluster] {
+		c.errs.at(at.field("cluster"), "there is no cluster %s", shorten(out.Cluster))
+	}
+	switch m.GetClusterNotFoundResponseCode() {
+	case routev3.RouteAction_NOT_FOUND:
+		out.NotFoundStatus = 404
+	case routev3.RouteAction_INTERNAL_SERVER_ERROR:
+		out.NotFoundStatus = 500
+	}
+	out.Timeout = c.duration(m.GetTimeout(), at.field("timeout"), out.Timeout)
+	if d := m.GetIdleTimeout(); d != nil {
+		out.IdleTimeout, out.HasIdleTimeout = c.duration(d, at.field("idle_timeout"), 0), true
+	}
+	if stream := m.GetMaxStreamDuration(); stream != nil {
+		here := at.field("max_stream_duration")
+		if stream.GetMaxStreamDuration() == nil {
+			c.errs.at(here, "max_stream_duration is required in it")
+		}
+		out.MaxStreamDuration = c.duration(stream.GetMaxStreamDuration(), here.field("max_stream_duration"), 0)
+		out.HasMaxStreamDuration = true // RT-77
+	}
+	out.PrefixRewrite = m.GetPrefixRewrite()
+	switch rewrite := m.GetHostRewriteSpecifier().(type) {
+	case *routev3.RouteAction_HostRewriteLiteral:
+		out.HostRewriteLiteral = rewrite.HostRewriteLiteral
+	case *routev3.RouteAction_AutoHostRewrite:
+		out.AutoHostRewrite = rewrite.AutoHostRewrite.GetValue()
+	case *routev3.RouteAction_HostRewriteHeader:
+		out.HostRewriteHeader = strings.ToLower(rewrite.HostRewriteHeader)
+	}
+	out.AppendXForwardedHost = m.GetAppendXForwardedHost()
+	out.HighPriority = m.GetPriority() == corev3.RoutingPriority_HIGH
+	return out
+}
+
+// redirectStatus is RedirectAction.response_code.
+var redirectStatus = map[routev3.RedirectAction_RedirectResponseCode]uint16{
+	routev3.RedirectAction_MOVED_PERMANENTLY:  301,
+	routev3.RedirectAction_FOUND:              302,
+	routev3.RedirectAction_SEE_OTHER:          303,
+	routev3.RedirectAction_TEMPORARY_REDIRECT: 307,
+	routev3.RedirectAction_PERMANENT_REDIRECT: 308,
+}
+
+var schemePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+
+func (c *compiler) redirect(m *routev3.RedirectAction, at place) *conf.RedirectAction {
+	out := &conf.RedirectAction{
+		HTTPS: m.GetHttpsRedirect(), Scheme: m.GetSchemeRedirect(), Host: m.GetHostRedirect(),
+		Path: m.GetPathRedirect(), StripQuery: m.GetStripQuery(), StatusCode: redirectStatus[m.GetResponseCode()],
+	}
+	if out.Scheme != "" && !schemePattern.MatchString(out.Scheme) {
+		c.errs.at(at.field("scheme_redirect"), "%s is not a URI scheme", shorten(out.Scheme))
+	}
+	if port := m.GetPortRedirect(); port > 65535 {
+		c.errs.at(at.field("port_redirect"), "%d is not a port", port)
+	} else {
+		out.Port = uint16(port)
+	}
+	if prefix, ok := m.GetPathRewriteSpecifier().(*routev3.RedirectAction_PrefixRewrite); ok {
+		out.PrefixRewrite, out.HasPrefix = prefix.PrefixRewrite, true
+	}
+	return out
+}
+
+func lowerAll(names []string) []string {
+	var out []string
+	for _, name := range names {
+		out = append(out, strings.ToLower(name))
+	}
+	return out
+}

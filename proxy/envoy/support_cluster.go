@@ -1,0 +1,101 @@
+package envoy
+
+var clusterSupport = []messageSupport{
+	{
+		message: "envoy.config.cluster.v3.Cluster",
+		fields: "name alt_stat_name type connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment " +
+			"max_requests_per_connection circuit_breakers common_http_protocol_options http_protocol_options typed_extension_protocol_options " +
+			"dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl dns_lookup_family dns_resolvers use_tcp_for_dns_lookups " +
+			"typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config round_robin_lb_config " +
+			"transport_socket protocol_selection upstream_connection_options",
+		muted: map[string]string{
+			"metadata":         onlyFilters,
+			"cleanup_interval": "only ORIGINAL_DST clusters use it",
+		},
+		values: map[string]string{
+			"type":               "STATIC STRICT_DNS LOGICAL_DNS",
+			"lb_policy":          "ROUND_ROBIN LEAST_REQUEST RANDOM",
+			"protocol_selection": "USE_CONFIGURED_PROTOCOL",
+		},
+		payloads: map[string]string{
+			"typed_extension_protocol_options": upstreamHTTP,
+			"typed_dns_resolver_config":        dnsResolvers,
+		},
+		hints: map[string]string{
+			"health_checks":            "active health checking is not part of this version",
+			"outlier_detection":        "outlier detection is not part of this version",
+			"http2_protocol_options":   "HTTP/2 is not part of this version",
+			"eds_cluster_config":       "configuration from a management server is not part of this version",
+			"dns_resolution_config":    "use typed_dns_resolver_config",
+			"transport_socket_matches": noTLS,
+			"load_balancing_policy":    "use lb_policy",
+		},
+	},
+	{message: "envoy.config.cluster.v3.Cluster.RefreshRate", fields: "base_interval max_interval"},
+	{message: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", fields: "choice_count"},
+	{message: "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig"},
+	{
+		message: "envoy.config.cluster.v3.CircuitBreakers",
+		fields:  "thresholds per_host_thresholds",
+		hints:   map[string]string{"per_host_thresholds": "max_connections of the DEFAULT priority"},
+	},
+	{
+		message: "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
+		fields: "priority max_connections max_pending_requests max_requests max_retries track_remaining " +
+			"max_connection_pools",
+		hints: map[string]string{"retry_budget": "retries are not part of this version"},
+	},
+	{message: "envoy.config.core.v3.BindConfig", fields: "source_address"},
+	{message: "envoy.config.cluster.v3.UpstreamConnectionOptions", fields: "tcp_keepalive"},
+	{
+		message: "envoy.config.core.v3.TcpKeepalive",
+		fields:  "keepalive_probes keepalive_time keepalive_interval",
+	},
+	{
+		message: upstreamHTTP,
+		fields:  "common_http_protocol_options explicit_http_config",
+		hints: map[string]string{
+			"use_downstream_protocol_config": "use explicit_http_config.http_protocol_options",
+			"auto_config":                    "use explicit_http_config.http_protocol_options",
+			"retry_policy":                   "retries are not part of this version",
+			"upstream_http_protocol_options": noTLS,
+		},
+	},
+	{
+		message: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
+		fields:  "http_protocol_options",
+		hints: map[string]string{
+			"http2_protocol_options": "HTTP/2 is not part of this version",
+			"http3_protocol_options": "HTTP/3 is not part of this version",
+		},
+	},
+}
+
+var endpointSupport = []messageSupport{
+	{
+		message: "envoy.config.endpoint.v3.ClusterLoadAssignment",
+		fields:  "cluster_name endpoints",
+	},
+	{
+		message: "envoy.config.endpoint.v3.LocalityLbEndpoints",
+		fields:  "locality lb_endpoints priority",
+		muted: map[string]string{
+			"metadata":              onlyFilters,
+			"load_balancing_weight": "only locality weighted balancing uses it",
+		},
+	},
+	{
+		message: "envoy.config.endpoint.v3.LbEndpoint",
+		fields:  "endpoint health_status metadata load_balancing_weight",
+		hints:   map[string]string{"metadata": "only canary in envoy.lb is read"},
+	},
+	{
+		message: "envoy.config.core.v3.Metadata",
+		fields:  "filter_metadata",
+	},
+	{
+		message: "envoy.config.endpoint.v3.Endpoint",
+		fields:  "address hostname",
+		muted:   map[string]string{"health_check_config": "active health checking is not part of this version"},
+	},
+}

@@ -1,0 +1,248 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+)
+
+// compileCommand makes an operator's op; a constant one becomes a literal.
+func compileCommand(c command) (op, error) {
+	o := op{limit: -1}
+	switch c.name {
+	case "REQ", "RESP", "TRAILER":
+		return compileHeader(c)
+	case "START_TIME", "START_TIME_LOCAL", "EMIT_TIME", "EMIT_TIME_LOCAL":
+		if err := c.plain(true); err != nil {
+			return o, err
+		}
+		return compileTime(c)
+	case "COMMON_DURATION":
+		if err := c.plain(true); err != nil {
+			return o, err
+		}
+		return compileDuration(c.argument)
+	case "RESPONSE_CODE_DETAILS":
+		o.eval = appendDetails
+		switch {
+		case c.argument == "ALLOW_WHITESPACES":
+			o.keepSpaces = true
+		case c.hasArg:
+			return o, fmt.Errorf("argument %q: want ALLOW_WHITESPACES", c.argument)
+		}
+		return o, c.plain(true)
+	case "GRPC_STATUS":
+		if err := c.plain(true); err != nil {
+			return o, err
+		}
+		return compileGRPC(c)
+	case "ENVIRONMENT":
+		o.text = "-"
+		if v, ok := os.LookupEnv(c.argument); ok {
+			o.text = v
+		}
+		if c.argument == "" {
+			return o, errors.New("the name of a variable is missing")
+		}
+		return o, c.plain(true)
+	case "HOSTNAME":
+		o.text = "-"
+		if name, err := os.Hostname(); err == nil {
+			o.text = name
+		}
+		return o, c.plain(false)
+	}
+	if o, ok := durations[c.name]; ok {
+		return o, c.plain(false)
+	}
+	if o, ok := operators[c.name]; ok {
+		return o, c.plain(false)
+	}
+	if isTLS(c.name) {
+		o.eval = appendNothing
+		return o, c.plain(false)
+	}
+	if reason, ok := unsupported[c.name]; ok {
+		return o, fmt.Errorf("not supported: %s", reason)
+	}
+	return o, errors.New("unknown operator")
+}
+
+// plain says what of an argument or a limit is too much.
+func (c *command) plain(argument bool) error {
+	switch {
+	case c.hasArg && !argument:
+		return errors.New("takes no argument")
+	case c.limit >= 0:
+		return errors.New("takes no length")
+	}
+	return nil
+}
+
+// unsupported are operators of Envoy whose facts this proxy does not have.
+var unsupported = map[string]string{
+	"DYNAMIC_METADATA":      "no filter sets metadata",
+	"CLUSTER_METADATA":      "clusters have no metadata",
+	"UPSTREAM_METADATA":     "endpoints have no metadata",
+	"FILTER_STATE":          "no filter sets state",
+	"UPSTREAM_FILTER_STATE": "no filter sets state",
+	"METHOD":                "generic proxy only; use REQ(:METHOD)",
+	"PATH":                  "generic proxy only; use REQ(:PATH)",
+	"HOST":                  "generic proxy only; use REQ(:AUTHORITY)",
+	"REQUEST_PROPERTY":      "generic proxy only",
+	"RESPONSE_PROPERTY":     "generic proxy only",
+}
+
+// operators are those without arguments. A new field of streaminfo.Info becomes loggable by a row here.
+var operators = map[string]op{
+	"PROTOCOL": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return appendText(dst, versionText(i.Protocol))
+	}},
+	"UPSTREAM_PROTOCOL": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return appendText(dst, versionText(i.UpstreamProtocol))
+	}},
+
+	"RESPONSE_CODE": number(func(i *streaminfo.Info) uint64 { return uint64(i.ResponseCode) }),
+	"RESPONSE_FLAGS": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return i.Flags.Append(dst, false), true
+	}},
+	"RESPONSE_FLAGS_LONG": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return i.Flags.Append(dst, true), true
+	}},
+	"CONNECTION_TERMINATION_DETAILS": text(func(i *streaminfo.Info) string { return i.TerminationDetails }),
+
+	"BYTES_RECEIVED":                   number(func(i *streaminfo.Info) uint64 { return i.BytesReceived }),
+	"BYTES_SENT":                       number(func(i *streaminfo.Info) uint64 { return i.BytesSent }),
+	"DOWNSTREAM_WIRE_BYTES_RECEIVED":   number(func(i *streaminfo.Info) uint64 { return i.DownstreamWireReceived }),
+	"DOWNSTREAM_WIRE_BYTES_SENT":       number(func(i *streaminfo.Info) uint64 { return i.DownstreamWireSent }),
+	"DOWNSTREAM_HEADER_BYTES_RECEIVED": number(func(i *streaminfo.Info) uint64 { return i.DownstreamHeaderBytesReceived }),
+	"DOWNSTREAM_HEADER_BYTES_SENT":     number(func(i *streaminfo.Info) uint64 { return i.DownstreamHeaderBytesSent }),
+	"UPSTREAM_WIRE_BYTES_RECEIVED":     number(func(i *streaminfo.Info) uint64 { return i.UpstreamWireReceived }),
+	"UPSTREAM_WIRE_BYTES_SENT":         number(func(i *streaminfo.Info) uint64 { return i.UpstreamWireSent }),
+	"UPSTREAM_HEADER_BYTES_RECEIVED":   number(func(i *streaminfo.Info) uint64 { return i.UpstreamHeaderBytesReceived }),
+	"UPSTREAM_HEADER_BYTES_SENT":       number(func(i *streaminfo.Info) uint64 { return i.UpstreamHeaderBytesSent }),
+	"UPSTREAM_REQUEST_ATTEMPT_COUNT":   number(func(i *streaminfo.Info) uint64 { return uint64(i.Attempts) }),
+
+	"UPSTREAM_HOST":                                 address(upstream, whole),
+	"UPSTREAM_REMOTE_ADDRESS":                       address(upstream, whole),
+	"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":          address(upstream, ipOnly),
+	"UPSTREAM_REMOTE_PORT":                          address(upstream, portOnly),
+	"UPSTREAM_LOCAL_ADDRESS":                        address(upstreamLocal, whole),
+	"UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":           address(upstreamLocal, ipOnly),
+	"UPSTREAM_LOCAL_PORT":                           address(upstreamLocal, portOnly),
+	"UPSTREAM_HOST_NAME":                            {eval: appendUpstreamName},
+	"UPSTREAM_HOST_NAME_WITHOUT_PORT":               {eval: appendUpstreamNameOnly},
+	"UPSTREAM_CLUSTER":                              text(func(i *streaminfo.Info) string { return i.UpstreamCluster }),
+	"UPSTREAM_CLUSTER_RAW":                          text(func(i *streaminfo.Info) string { return i.UpstreamClusterRaw }),
+	"UPSTREAM_TRANSPORT_FAILURE_REASON":             text(func(i *streaminfo.Info) string { return i.UpstreamFailure }),
+	"UPSTREAM_CONNECTION_ID":                        number(func(i *streaminfo.Info) uint64 { return i.UpstreamConnectionID }),
+	"DOWNSTREAM_REMOTE_ADDRESS":                     address(remote, whole),
+	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":        address(remote, ipOnly),
+	"DOWNSTREAM_REMOTE_PORT":                        address(remote, portOnly),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(directRemote, whole),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(directRemote, ipOnly),
+	"DOWNSTREAM_DIRECT_REMOTE_PORT":                 address(directRemote, portOnly),
+	"DOWNSTREAM_LOCAL_ADDRESS":                      address(local, whole),
+	"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":         address(local, ipOnly),
+	"DOWNSTREAM_LOCAL_PORT":                         address(local, portOnly),
+	// Nothing rewrites the local address of a connection, so direct and effective are one.
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":              address(local, whole),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": address(local, ipOnly),
+	"DOWNSTREAM_DIRECT_LOCAL_PORT":                 address(local, portOnly),
+
+	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": conn(func(c *streaminfo.Connection) string { return c.TransportFailure }),
+	"REQUESTED_SERVER_NAME":               conn(func(c *streaminfo.Connection) string { return c.ServerName }),
+	"FILTER_CHAIN_NAME":                   conn(func(c *streaminfo.Connection) string { return c.FilterChainName }),
+	"CONNECTION_ID": {number: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		if i.Conn == nil {
+			return dst, false
+		}
+		return strconv.AppendUint(dst, i.Conn.ID, 10), true
+	}},
+	"STREAM_ID": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return strconv.AppendUint(dst, i.StreamID, 10), true
+	}},
+	"ROUTE_NAME":           text(func(i *streaminfo.Info) string { return i.RouteName }),
+	"VIRTUAL_CLUSTER_NAME": {eval: appendNothing}, // there are none to match
+	"LOCAL_REPLY_BODY": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return append(dst, i.LocalReplyBody...), true
+	}},
+	"ACCESS_LOG_TYPE": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		if i.End == 0 {
+			return append(dst, "NotSet"...), true // a header or a local reply, not a log line
+		}
+		return append(dst, "DownstreamEnd"...), true
+	}},
+	"GRPC_STATUS_NUMBER": {eval: appendGRPCStatus, number: true, grpc: grpcNumber, request: true, response: true},
+}
+
+func number(field func(*streaminfo.Info) uint64) op {
+	return op{number: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return strconv.AppendUint(dst, field(i), 10), true
+	}}
+}
+
+// text is a field that is unset while it is empty.
+func text(field func(*streaminfo.Info) string) op {
+	return op{eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) { return appendText(dst, field(i)) }}
+}
+
+func conn(field func(*streaminfo.Connection) string) op {
+	return op{eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		if i.Conn == nil {
+			return dst, false
+		}
+		return appendText(dst, field(i.Conn))
+	}}
+}
+
+func appendText(dst []byte, s string) ([]byte, bool) { return append(dst, s...), s != "" }
+
+func appendNothing(_ *op, dst []byte, _ *streaminfo.Info) ([]byte, bool) { return dst, false }
+
+// appendDetails writes %RESPONSE_CODE_DETAILS%, white space as '_' unless the argument keeps it.
+func appendDetails(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	start := len(dst)
+	dst = append(dst, i.Details...)
+	if !o.keepSpaces {
+		for n, c := range dst[start:] {
+			if c == ' ' || '\t' <= c && c <= '\r' {
+				dst[start+n] = '_'
+			}
+		}
+	}
+	return dst, i.Details != ""
+}
+
+// isTLS says whether name is an operator about a TLS connection. On a plain one the fact is absent.
+func isTLS(name string) bool {
+	switch name {
+	case "TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT":
+		return true
+	}
+	side, ok := strings.CutPrefix(name, "DOWNSTREAM_")
+	if !ok {
+		if side, ok = strings.CutPrefix(name, "UPSTREAM_"); !ok {
+			return false
+		}
+	}
+	switch side {
+	case "TLS_VERSION", "TLS_CIPHER", "TLS_SESSION_ID":
+		return true
+	}
+	fact, ok := strings.CutPrefix(side, "PEER_")
+	if !ok {
+		if fact, ok = strings.CutPrefix(side, "LOCAL_"); !ok {
+			return false
+		}
+	}
+	switch fact {
+	case "URI_SAN", "DNS_SAN", "IP_SAN", "SUBJECT", "ISSUER", "SERIAL", "FINGERPRINT_256", "FINGERPRINT_1", "CERT", "CERT_V_START", "CERT_V_END":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,201 @@
+package hcm
+
+import (
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/worker"
+)
+
+// streamPool is the loop's free list of streams. It is bounded by the most streams the loop had at
+// once, which the connection limits bound.
+type streamPool struct {
+	free *stream
+	kept int
+}
+
+// maxKeptStreams bounds what a burst leaves behind; a stream is about 3 KiB.
+const maxKeptStreams = 1024
+
+// Get returns a clean stream.
+func (p *streamPool) Get() *stream {
+	st := p.free
+	if st == nil {
+		return &stream{}
+	}
+	p.free, st.next = st.next, nil
+	p.kept--
+	return st
+}
+
+// Put takes a stream back.
+func (p *streamPool) Put(st *stream) {
+	if p.kept >= maxKeptStreams {
+		return
+	}
+	st.reset()
+	st.next, p.free = p.free, st
+	p.kept++
+}
+
+// Acceptor is one loop's end of an HTTP listener: it makes a serverConn of each connection and knows
+// the live ones. Loop-owned.
+type Acceptor struct {
+	w     *worker.Worker
+	live  *Live
+	ls    *stats.ListenerStats
+	facts listenerFacts
+
+	streams  streamPool
+	free     *serverConn
+	kept     int
+	first    *serverConn // live connections
+	count    int
+	drainNow bool
+}
+
+type listenerFacts struct{ name string }
+
+// NewAcceptor makes a loop's end of a listener. live is shared with the control plane, which swaps
+// the Config when routes change.
+func NewAcceptor(w *worker.Worker, live *Live, ls *stats.ListenerStats, name string) *Acceptor {
+	return &Acceptor{w: w, live: live, ls: ls, facts: listenerFacts{name: name}}
+}
+
+const maxKeptConns = 4096
+
+// OnAccept implements engine.Acceptor.
+func (a *Acceptor) OnAccept(c *engine.Conn) engine.Handler {
+	cfg := a.live.Load()
+	s := a.free
+	if s == nil {
+		s = &serverConn{}
+	} else {
+		a.free = s.next
+		a.kept--
+		*s = serverConn{}
+	}
+	s.c, s.a, s.w, s.cfg = c, a, a.w, cfg
+	s.timer.Handler = s
+	s.facts.ID = c.ID()
+	s.facts.Remote, s.facts.Local = c.RemoteAddr(), c.LocalAddr()
+	s.facts.FilterChainName, s.facts.ListenerName = cfg.filterChain, a.facts.name
+	c.SetWatermarks(cfg.bufferLimit)
+	c.SetReadLimit(cfg.parse.MaxHeadBytes + 4096)
+	a.link(s)
+	now := a.w.Loop.Now()
+	s.idleSince = now
+	if d := cfg.conf.IdleTimeout; d > 0 {
+		s.deadlines[connIdle] = now + int64(d)
+	}
+	if d := cfg.conf.MaxConnectionDuration; d > 0 {
+		s.deadlines[connDuration] = now + int64(d)
+	}
+	s.arm()
+	sh, hs := a.w.Stats, cfg.stats
+	sh.Inc(hs.DownstreamCxTotal)
+	sh.Inc(hs.DownstreamCxHTTP1Total)
+	sh.GaugeAdd(hs.DownstreamCxActive, 1)
+	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, 1)
+	sh.Inc(a.ls.DownstreamCxTotal)
+	sh.GaugeAdd(a.ls.DownstreamCxActive, 1)
+	s.headStart = 0
+	s.facts.StartNs = now
+	return s
+}
+
+func (a *Acceptor) link(s *serverConn) {
+	s.nextLive = a.first
+	if a.first != nil {
+		a.first.prevLive = s
+	}
+	a.first = s
+	a.count++
+}
+
+func (a *Acceptor) unlink(s *serverConn) {
+	if s.prevLive != nil {
+		s.prevLive.nextLive = s.nextLive
+	} else {
+		a.first = s.nextLive
+	}
+	if s.nextLive != nil {
+		s.nextLive.prevLive = s.prevLive
+	}
+	a.count--
+}
+
+// closed counts the end of a connection and takes the object back.
+func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
+	sh, hs := a.w.Stats, s.cfg.stats
+	s.charge(s.cfg)
+	if s.timer.Armed() {
+		a.w.Loop.Disarm(&s.timer)
+	}
+	ms := uint64(a.w.Loop.Now()-s.facts.StartNs) / uint64(time.Millisecond)
+	sh.GaugeAdd(hs.DownstreamCxActive, -1)
+	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, -1)
+	sh.Inc(hs.DownstreamCxDestroy)
+	which, whichActive := hs.DownstreamCxDestroyLocal, hs.DownstreamCxDestroyLocalActiveRq
+	if remote {
+		which, whichActive = hs.DownstreamCxDestroyRemote, hs.DownstreamCxDestroyRemoteActiveRq
+	}
+	sh.Inc(which)
+	if active {
+		sh.Inc(hs.DownstreamCxDestroyActiveRq)
+		sh.Inc(whichActive)
+	}
+	sh.Record(hs.DownstreamCxLengthMs, ms)
+	sh.GaugeAdd(a.ls.DownstreamCxActive, -1)
+	sh.Inc(a.ls.DownstreamCxDestroy)
+	sh.Record(a.ls.DownstreamCxLengthMs, ms)
+	a.unlink(s)
+	if a.kept < maxKeptConns {
+		s.c, s.cur = nil, nil
+		s.next, a.free = a.free, s
+		a.kept++
+	}
+}
+
+func (a *Acceptor) draining() bool { return a.drainNow }
+
+// Drain makes every response from now on the last of its connection (OP-51). With idleToo,
+// connections without a request end at once. Runs on the loop.
+func (a *Acceptor) Drain(idleToo bool) {
+	a.drainNow = true
+	if !idleToo {
+		return
+	}
+	for s := a.first; s != nil; {
+		next := s.nextLive
+		if s.cur == nil && !s.closing {
+			a.w.Stats.Inc(s.cfg.stats.DownstreamCxDrainClose)
+		}
+		s.drain()
+		s = next
+	}
+}
+
+// Conns returns how many connections live, and Busy how many have a request under way.
+func (a *Acceptor) Conns() int { return a.count }
+
+// Busy counts the connections that have a request, or the beginning of one. Linear.
+func (a *Acceptor) Busy() int {
+	n := 0
+	for s := a.first; s != nil; s = s.nextLive {
+		if s.cur != nil || s.headStart != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// CloseAll ends every connection at once. Runs on the loop.
+func (a *Acceptor) CloseAll() {
+	for s := a.first; s != nil; {
+		next := s.nextLive
+		s.abort()
+		s = next
+	}
+}

@@ -1,0 +1,177 @@
+package hcm
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/sluiceproxy/sluice/codec/http1"
+	"github.com/sluiceproxy/sluice/proxy/accesslog"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/format"
+	"github.com/sluiceproxy/sluice/proxy/forwarded"
+	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/stats"
+)
+
+// Config is a connection manager compiled for use by every loop. Immutable. A stream keeps the one
+// it began with; a changed configuration reaches the next stream of a live connection.
+type Config struct {
+	conf      *conf.HTTPConnectionManager
+	routes    *route.Table
+	forwarded *forwarded.Policy
+	logs      []*accesslog.Logger
+	stats     *stats.HTTPStats
+	listener  *stats.ListenerHTTPStats
+
+	parse    http1.Options
+	paths    http1.PathOptions
+	hasPaths bool
+	hcase    http1.HeaderCase
+	replies  localReplies
+	// chain holds the facts every connection of this chain shares.
+	filterChain, listenerName string
+	bufferLimit               int
+	// retainResponse: a log reads the response head after its bytes would be gone.
+	retainResponse bool
+}
+
+// Deps are the process-wide parts a Config is compiled against.
+type Deps struct {
+	Registry *stats.Registry
+	Logs     *accesslog.Manager
+	Node     conf.Node
+}
+
+// Live is the place a listener's loops read its current Config from.
+type Live = atomic.Pointer[Config]
+
+// Compile makes the runtime form of a connection manager. address names the listener in stats.
+// Errors carry the path within the manager.
+func Compile(l *conf.Listener, address string, d Deps) (*Config, error) {
+	c := l.FilterChain.HTTP
+	table, err := route.Compile(c.Routes, route.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("route_config: %w", err)
+	}
+	out := &Config{
+		conf: c, routes: table,
+		forwarded:    forwarded.Compile(c, d.Node),
+		stats:        stats.NewHTTPStats(d.Registry, c.StatPrefix),
+		listener:     stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
+		filterChain:  l.FilterChain.Name,
+		listenerName: l.Name,
+		bufferLimit:  int(l.PerConnectionBufferLimitBytes),
+	}
+	for i, lc := range c.AccessLogs {
+		logger, err := d.Logs.Compile(lc)
+		if err != nil {
+			return nil, fmt.Errorf("access_log[%d]: %w", i, err)
+		}
+		out.logs = append(out.logs, logger)
+		out.retainResponse = out.retainResponse || logger.NeedsResponse()
+	}
+	out.parse = http1.Options{
+		MaxHeadBytes: c.MaxRequestHeadersKiB << 10, MaxFields: c.MaxHeadersCount,
+		AllowHTTP10: c.HTTP1.AcceptHTTP10, AllowAbsoluteURL: c.HTTP1.AllowAbsoluteURL,
+		AllowCustomMethods: c.HTTP1.AllowCustomMethods, AllowChunkedLength: c.HTTP1.AllowChunkedLength,
+		EnableTrailers: c.HTTP1.EnableTrailers,
+		Underscores:    http1.UnderscorePolicy(c.HeadersWithUnderscores),
+	}
+	out.paths = http1.PathOptions{
+		Normalize: c.NormalizePath, MergeSlashes: c.MergeSlashes,
+		EscapedSlashes: http1.EscapedSlashAction(c.EscapedSlashes), RejectFragment: true,
+	}
+	out.hcase = http1.HeaderCase(c.HTTP1.HeaderCase)
+	if out.replies, err = compileReplies(&c.LocalReply, d.Logs); err != nil {
+		return nil, fmt.Errorf("local_reply_config: %w", err)
+	}
+	return out, nil
+}
+
+// Close gives back what Compile took: log files. Nothing may use the Config any more.
+func (c *Config) Close() {
+	for _, l := range c.logs {
+		l.Close()
+	}
+}
+
+// Clusters returns the names the routes refer to.
+func (c *Config) Clusters() []string { return c.routes.Clusters() }
+
+// bodyFormat is a compiled local reply body.
+type bodyFormat struct {
+	text        *format.Formatter
+	json        *format.JSONFormatter
+	contentType string
+}
+
+type replyMapper struct {
+	filter  *accesslog.Filter
+	status  uint16
+	body    []byte
+	hasBody bool
+	format  *bodyFormat
+	headers []replyHeader
+}
+
+type replyHeader struct {
+	name  string
+	value *format.Formatter
+	conf  conf.HeaderValue
+}
+
+// localReplies is a compiled local_reply_config.
+type localReplies struct {
+	format  *bodyFormat
+	mappers []replyMapper
+}
+
+func compileBody(f *conf.Format) (*bodyFormat, error) {
+	if f == nil {
+		return nil, nil
+	}
+	out := &bodyFormat{contentType: f.ContentType}
+	var err error
+	if f.JSON != nil {
+		if out.contentType == "" {
+			out.contentType = "application/json"
+		}
+		out.json, err = format.CompileJSON(f.JSON, f.OmitEmptyValues)
+		return out, err
+	}
+	if out.contentType == "" {
+		out.contentType = "text/plain"
+	}
+	out.text, err = format.Compile(f.Text)
+	return out, err
+}
+
+func compileReplies(c *conf.LocalReply, logs *accesslog.Manager) (localReplies, error) {
+	var out localReplies
+	var err error
+	if out.format, err = compileBody(c.BodyFormat); err != nil {
+		return out, fmt.Errorf("body_format: %w", err)
+	}
+	for i := range c.Mappers {
+		m := &c.Mappers[i]
+		r := replyMapper{status: m.StatusCode}
+		if r.filter, err = logs.CompileFilter(m.Filter); err != nil {
+			return out, fmt.Errorf("mappers[%d].filter: %w", i, err)
+		}
+		if m.Body != nil {
+			r.body, r.hasBody = []byte(*m.Body), true
+		}
+		if r.format, err = compileBody(m.BodyFormat); err != nil {
+			return out, fmt.Errorf("mappers[%d].body_format_override: %w", i, err)
+		}
+		for j, hv := range m.HeadersAdd {
+			f, err := format.Compile(hv.Value)
+			if err != nil {
+				return out, fmt.Errorf("mappers[%d].headers_to_add[%d]: %w", i, j, err)
+			}
+			r.headers = append(r.headers, replyHeader{name: hv.Name, value: f, conf: hv})
+		}
+		out.mappers = append(out.mappers, r)
+	}
+	return out, nil
+}

@@ -1,0 +1,475 @@
+package hcm
+
+import (
+	"time"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/codec/http1"
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/wheel"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/worker"
+)
+
+// Deadlines of a connection, kept the way a stream keeps its own.
+const (
+	connIdle     = iota // idle_timeout: no stream for that long
+	connHeaders         // request_headers_timeout: a head has begun and is not complete
+	connDuration        // max_connection_duration
+	numConnDeadlines
+)
+
+// serverConn is one downstream HTTP/1 connection: at most one stream at a time; what a client sends
+// ahead waits in the kernel and in the engine's bounded rest (HC-29). Loop-owned, from a free list.
+//
+//	event \ state   idle (cur nil)       reading (request not done)   waiting (request done)
+//	bytes           parse head -> cur    body to the stream            left unread
+//	stream ends     -                    close after flush (HC-30)     next head, or close
+//	peer's FIN      close                stream gone (DC), close       stream gone (DC), close
+type serverConn struct {
+	c    *engine.Conn
+	a    *Acceptor
+	w    *worker.Worker
+	cfg  *Config // of the current or last stream
+	cur  *stream
+	next *serverConn // free list
+	// live list of the acceptor, for draining
+	prevLive, nextLive *serverConn
+
+	body     http1.Body
+	encoding transfer
+	seen     int
+	requests int
+
+	headStart int64 // when the first byte of the pending head was seen; 0 none
+	idleSince int64
+	timer     wheel.Timer
+	deadlines [numConnDeadlines]int64
+
+	// inData is true while OnData runs: a finished stream then goes on with the next head there.
+	inData bool
+	// closing: no further request is read.
+	closing bool
+	// lastOne: the response under way ends the connection.
+	lastOne bool
+	paused  bool
+	// charged is how many bytes were counted so far.
+	chargedRx, chargedTx uint64
+
+	facts streaminfo.Connection
+}
+
+// transfer is how the body of the message being written ends.
+type transfer struct {
+	kind header.TransferKind
+	// none suppresses the body: HEAD, 204, 304.
+	none bool
+}
+
+// OnConnected never happens: accepted connections are up already.
+func (s *serverConn) OnConnected(*engine.Conn) {}
+
+// OnData reads as much as the current state can take.
+func (s *serverConn) OnData(_ *engine.Conn, view []byte) int {
+	used := 0
+	s.inData = true
+	for !s.closing && !s.paused {
+		if s.cur == nil {
+			n := s.readHead(view[used:])
+			if n == 0 {
+				break
+			}
+			used += n
+			continue
+		}
+		if s.cur.request == halfDone || used == len(view) {
+			break
+		}
+		n, ok := s.readBody(view[used:])
+		used += n
+		if !ok {
+			break
+		}
+	}
+	s.inData = false
+	if s.closing {
+		return len(view)
+	}
+	s.w.FlushHeads()
+	return used
+}
+
+// readHead parses one head; 0 means that more bytes are needed (or the connection is closing).
+func (s *serverConn) readHead(b []byte) int {
+	if len(b) == 0 {
+		return 0
+	}
+	cfg := s.a.live.Load()
+	s.cfg = cfg
+	st := s.a.streams.Get()
+	n, e := http1.ParseRequest(b, s.seen, &cfg.parse, &st.req)
+	if n == 0 && e == 0 {
+		st.req.Reset(nil)
+		s.a.streams.Put(st)
+		s.partialHead(cfg, len(b))
+		return 0
+	}
+	start := s.headStart
+	if start == 0 {
+		start = s.w.Loop.Now()
+	}
+	s.seen, s.headStart = 0, 0
+	s.deadlines[connHeaders] = 0
+	s.requests++
+	s.cur = st
+	st.begin(s.w, cfg, s, &s.facts, start)
+	s.w.Stats.Inc(cfg.stats.DownstreamRqHTTP1Total)
+	if e != 0 {
+		s.lastOne = true
+		st.request = halfDone
+		st.rejectHead(e)
+		return len(b)
+	}
+	if d := st.req.DroppedUnderscores; d > 0 {
+		s.w.Stats.Add(cfg.stats.HTTP1DroppedHeadersWithUnderscores, uint64(d))
+	}
+	st.info.DownstreamHeaderBytesReceived = uint64(n)
+	s.lastOne = s.lastOne || st.req.Close || s.a.draining() || s.exhausted(cfg)
+	end := st.req.Transfer == header.NoBody
+	if !end {
+		s.body.Init(&st.req)
+		s.body.SetLimits(&cfg.parse)
+		s.body.SetTrailers(&st.trail)
+		if st.req.Expect100 && !cfg.conf.Proxy100Continue {
+			// HC-39: answered here, whatever the origin will say.
+			st.req.Remove(header.Expect)
+			if st.req.Version != header.HTTP10 {
+				s.c.Write(continue100)
+			}
+		}
+	}
+	st.onRequestHead(end)
+	return n
+}
+
+var continue100 = []byte(http1.Continue100)
+
+// exhausted applies max_requests_per_connection (HC-37).
+func (s *serverConn) exhausted(cfg *Config) bool {
+	limit := cfg.conf.MaxRequestsPerConnection
+	if limit == 0 || s.requests < limit {
+		return false
+	}
+	if s.requests == limit {
+		s.w.Stats.Inc(cfg.stats.DownstreamCxMaxRequestsReached)
+	}
+	return true
+}
+
+// partialHead waits for the rest of a head.
+func (s *serverConn) partialHead(cfg *Config, have int) {
+	s.seen = have
+	if s.headStart != 0 {
+		return
+	}
+	s.headStart = s.w.Loop.Now()
+	if d := cfg.conf.RequestHeadersTimeout; d > 0 {
+		s.deadlines[connHeaders] = s.headStart + int64(d)
+		s.arm()
+	}
+}
+
+// readBody hands one run of body bytes to the stream; ok is false when no progress is possible.
+func (s *serverConn) readBody(b []byte) (n int, ok bool) {
+	st := s.cur
+	data, n, done, e := s.body.Next(b)
+	if e != 0 {
+		s.badBody(e)
+		return len(b), false
+	}
+	switch {
+	case done && st.trail.Count() > 0:
+		if len(data) > 0 {
+			st.onRequestData(data, false)
+		}
+		if s.cur == st && !st.over {
+			st.onRequestTrailers()
+		}
+	case done || len(data) > 0:
+		st.onRequestData(data, done)
+	}
+	return n, n > 0
+}
+
+// badBody ends a request whose framing broke in the middle.
+func (s *serverConn) badBody(e http1.Err) {
+	st := s.cur
+	s.lastOne = true
+	st.request = halfDone
+	st.att.cancel()
+	if st.response == halfHead {
+		st.rejectHead(e)
+		return
+	}
+	s.w.Stats.Inc(st.cfg.stats.DownstreamCxProtocolError)
+	st.info.Flags |= reason.DownstreamProtocolError
+	st.info.Details = e.String()
+	st.finish(false, reason.DownstreamProtocol)
+}
+
+// OnReadClosed treats the peer's FIN as its end, as Envoy does: a client that is gone must not keep
+// an origin busy.
+func (s *serverConn) OnReadClosed(*engine.Conn) { s.gone(reason.DownstreamClosed) }
+
+func (s *serverConn) gone(r reason.Reason) {
+	if st := s.cur; st != nil && !s.closing {
+		s.lastOne = true
+		st.onDownstreamGone(r)
+		return
+	}
+	if s.closing {
+		return
+	}
+	if s.headStart != 0 {
+		st := s.beginUnparsed()
+		st.onDownstreamGone(r)
+		return
+	}
+	s.closing = true
+	s.c.Close()
+}
+
+// beginUnparsed makes a stream for a head that began and never became one, so that it is logged.
+func (s *serverConn) beginUnparsed() *stream {
+	st := s.a.streams.Get()
+	st.req.Reset(nil)
+	s.cur, s.lastOne = st, true
+	st.begin(s.w, s.cfg, s, &s.facts, s.headStart)
+	s.w.Stats.Inc(s.cfg.stats.DownstreamRqHTTP1Total)
+	st.request = halfDone
+	s.headStart = 0
+	return st
+}
+
+// OnWritable resumes the response.
+func (s *serverConn) OnWritable(*engine.Conn) {
+	if s.cur != nil {
+		s.cur.onDownstreamDrained()
+	}
+}
+
+// OnClosed is the end of the connection.
+func (s *serverConn) OnClosed(c *engine.Conn, r engine.CloseReason) {
+	remote := r == engine.PeerReset || r == engine.PeerClosed
+	active := s.cur != nil
+	if s.headStart != 0 && !s.closing {
+		s.beginUnparsed()
+	}
+	if st := s.cur; st != nil {
+		s.closing = true
+		st.onDownstreamGone(reason.DownstreamClosed)
+	}
+	s.a.closed(s, c, remote, active)
+}
+
+// informational implements downstream.
+func (s *serverConn) informational(st *stream, h *header.Head) {
+	if st.req.Version == header.HTTP10 {
+		return // RFC 9110 15.2
+	}
+	b := http1.AppendResponseHead(s.w.Loop.Scratch()[:0], h, http1.Framing{Transfer: header.NoBody, Length: -1, Case: st.cfg.hcase})
+	s.c.Write(b)
+}
+
+// responseHead implements downstream: it decides framing and persistence and keeps the bytes until
+// the first body bytes are there, so that both leave in one write.
+func (s *serverConn) responseHead(st *stream, h *header.Head, end bool) {
+	f := http1.Framing{Case: st.cfg.hcase, KeepReason: st.cfg.conf.HTTP1.ForwardReasonPhrase}
+	old := st.req.Version == header.HTTP10
+	none := st.req.Method == header.MethodHead || h.Status == 204 || h.Status == 304
+	switch {
+	case none:
+		f.Transfer, f.Length = header.NoBody, -1
+		if h.Status != 204 && h.ContentLength >= 0 {
+			f.Length = h.ContentLength // HC-45: passed through on HEAD and 304
+		}
+	case end:
+		f.Transfer, f.Length = header.Length, 0
+	case h.Transfer == header.Length:
+		f.Transfer, f.Length = header.Length, h.ContentLength
+	case old:
+		f.Transfer = header.UntilClose // HC-46, HC-55
+		s.lastOne = true
+	default:
+		f.Transfer = header.Chunked
+	}
+	if st.request != halfDone || s.a.draining() || h.Close {
+		s.lastOne = true
+	}
+	f.ConnectionClose = s.lastOne
+	f.ConnectionKeepAlive = old && !s.lastOne
+	s.encoding = transfer{kind: f.Transfer, none: none}
+	b := http1.AppendResponseHead(s.w.HeadBuffer(s.c), h, f)
+	st.info.DownstreamHeaderBytesSent += uint64(s.w.HoldHead(s.c, b))
+	if end {
+		s.w.FlushHeads()
+	}
+}
+
+// responseData implements downstream.
+func (s *serverConn) responseData(st *stream, p []byte, end bool) {
+	switch {
+	case s.encoding.none:
+		s.w.FlushHeads()
+	case s.encoding.kind == header.Chunked:
+		s.w.WriteChunk(s.c, p, end)
+	default:
+		s.w.WriteData(s.c, p)
+	}
+}
+
+// responseTrailers implements downstream (HC-13: dropped unless enable_trailers).
+func (s *serverConn) responseTrailers(st *stream, t *header.Head) {
+	if s.encoding.none || s.encoding.kind != header.Chunked {
+		s.w.FlushHeads()
+		return
+	}
+	if !st.cfg.conf.HTTP1.EnableTrailers {
+		t = nil
+	}
+	b := http1.AppendLastChunk(s.w.HeadBuffer(s.c), t)
+	s.w.HoldHead(s.c, b)
+	s.w.FlushHeads()
+}
+
+func (s *serverConn) full(*stream) bool { return s.c.Above() }
+
+func (s *serverConn) pauseRequest(*stream) {
+	s.paused = true
+	s.c.PauseRead()
+}
+
+func (s *serverConn) resumeRequest(*stream) {
+	s.paused = false
+	s.c.ResumeRead()
+}
+
+// finish implements downstream: the stream is over; go on with the next request or close.
+func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
+	s.w.FlushHeads()
+	s.cur = nil
+	cfg := st.cfg
+	s.charge(cfg)
+	unread := !s.body.Complete() && st.req.Transfer != header.NoBody
+	s.a.streams.Put(st)
+	s.idleSince = s.w.Loop.Now()
+	switch {
+	case s.closing:
+	case r == reason.DownstreamClosed:
+		s.closing = true
+		s.c.Close()
+	case !whole && s.encoding.kind == header.UntilClose:
+		// FIN would make a cut-off body look whole (HC-50).
+		s.closing = true
+		s.c.Reset()
+	case s.lastOne || unread || !whole:
+		s.closing = true
+		s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
+	default:
+		if s.paused {
+			s.paused = false
+			s.c.ResumeRead()
+		} else if !s.inData && s.c.Kept() > 0 {
+			s.c.ResumeRead() // a pipelined request waits
+		}
+		if d := cfg.conf.IdleTimeout; d > 0 && s.deadlines[connIdle] == 0 {
+			s.deadlines[connIdle] = s.idleSince + int64(d)
+			s.arm()
+		}
+	}
+}
+
+// charge counts the connection's bytes since the last time.
+func (s *serverConn) charge(cfg *Config) {
+	rx, tx := s.c.BytesRead(), s.c.BytesWritten()
+	s.w.Stats.Add(cfg.stats.DownstreamCxRxBytesTotal, rx-s.chargedRx)
+	s.w.Stats.Add(cfg.stats.DownstreamCxTxBytesTotal, tx-s.chargedTx)
+	s.chargedRx, s.chargedTx = rx, tx
+}
+
+func (s *serverConn) arm() {
+	first := int64(0)
+	for _, d := range s.deadlines {
+		if d != 0 && (first == 0 || d < first) {
+			first = d
+		}
+	}
+	if first == 0 || s.timer.Armed() && s.timer.Deadline() <= first {
+		return
+	}
+	s.w.Loop.Arm(&s.timer, time.Duration(first-s.w.Loop.Now()))
+}
+
+// OnTimer is the wheel's callback for the connection's deadlines.
+func (s *serverConn) OnTimer(*wheel.Timer) {
+	if s.closing {
+		return
+	}
+	now, cfg := s.w.Loop.Now(), s.cfg
+	if d := s.deadlines[connIdle]; d != 0 && d <= now {
+		if s.cur != nil {
+			s.deadlines[connIdle] = 0 // set again when the stream ends
+		} else {
+			s.deadlines[connIdle] = s.idleSince + int64(cfg.conf.IdleTimeout)
+		}
+	}
+	switch {
+	case s.due(connHeaders, now) && s.cur == nil:
+		s.headTimeout(cfg)
+	case s.due(connDuration, now):
+		s.deadlines[connDuration] = 0
+		s.w.Stats.Inc(cfg.stats.DownstreamCxMaxDurationReached)
+		s.drain()
+	case s.due(connIdle, now) && s.headStart == 0:
+		s.w.Stats.Inc(cfg.stats.DownstreamCxIdleTimeout)
+		s.closing = true
+		s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
+	default:
+		s.arm()
+	}
+}
+
+func (s *serverConn) due(which int, now int64) bool {
+	d := s.deadlines[which]
+	return d != 0 && d <= now
+}
+
+// headTimeout answers a client that began a head and did not finish it (ROUTER-44).
+func (s *serverConn) headTimeout(cfg *Config) {
+	s.deadlines[connHeaders] = 0
+	st := s.beginUnparsed()
+	s.w.Stats.Inc(cfg.stats.DownstreamRqHeaderTimeout)
+	st.sendLocalReply(reason.RequestHeadersTimeout, 0, nil)
+}
+
+// drain ends the connection in order: after the stream under way, at once when there is none.
+func (s *serverConn) drain() {
+	if s.closing {
+		return
+	}
+	s.lastOne = true
+	if s.cur == nil && s.headStart == 0 {
+		s.closing = true
+		s.c.CloseAfterFlush(s.cfg.conf.DelayedCloseTimeout)
+	}
+}
+
+// abort ends the connection now, whatever is under way.
+func (s *serverConn) abort() {
+	if st := s.cur; st != nil && !s.closing {
+		st.fail(reason.Stopped, 0)
+	}
+	s.closing = true
+	s.c.Close()
+}

@@ -1,0 +1,221 @@
+package hcm
+
+import (
+	"bytes"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/codec/http1"
+	"github.com/sluiceproxy/sluice/proxy/forwarded"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/route"
+)
+
+// onRequestHead takes a whole request head in st.req and decides what becomes of it, in the order of
+// routing.md section 1. end says that no body follows.
+func (st *stream) onRequestHead(end bool) {
+	st.info.Protocol = st.req.Version
+	st.moved()
+	st.request = halfBody
+	if end {
+		st.requestComplete()
+	}
+	if r := st.checkHead(); r != reason.None {
+		if r == reason.PathRedirect {
+			st.redirectPath()
+			return
+		}
+		st.sendLocalReply(r, 0, nil)
+		return
+	}
+	st.normalizeHost()
+	h := &st.req
+	upgrade := h.HasUpgrade && !isH2CUpgrade(h)
+	if e := http1.StripHopByHop(h, true, upgrade); e != 0 {
+		st.rejectHead(e)
+		return
+	}
+	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
+		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.RemotePipe != "" || st.info.Conn.LocalPipe != "",
+		TLS: st.info.Conn.TLS, Random: st.w.Random,
+	})
+	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
+		st.info.RemoteAddress = addrPort(d.Trusted)
+	}
+	in := route.Input{Head: h, Internal: d.Internal, Scratch: st.w.Loop.Scratch()}
+	st.route = st.cfg.routes.Match(&in)
+	st.routed(upgrade)
+	if !st.over {
+		// What is still to come (a connection, the log line) reads the head after its bytes are gone.
+		st.req.Retain()
+	}
+}
+
+// requestComplete notes the last byte of the request.
+func (st *stream) requestComplete() {
+	st.request = halfDone
+	st.info.RequestEnd = st.w.Loop.Now()
+	st.deadlines[deadlineRequest] = 0
+}
+
+// checkHead makes the checks that come before routing (routing.md 1, steps 5 to 9).
+func (st *stream) checkHead() reason.Reason {
+	h := &st.req
+	if h.Authority.Len == 0 {
+		if d := st.cfg.conf.HTTP1.DefaultHostForHTTP10; d != "" && h.Version == header.HTTP10 {
+			h.SetAuthority([]byte(d))
+		} else {
+			return reason.MissingHost
+		}
+	}
+	if h.Method == header.MethodConnect {
+		// No route of this version enables CONNECT (UP-31, AMB-11).
+		return reason.UpgradeRefused
+	}
+	path := h.Bytes(h.Path)
+	if len(path) == 0 {
+		return reason.MissingPath
+	}
+	if path[0] != '/' {
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqNonRelativePath)
+		return reason.AbsolutePath
+	}
+	if h.AbsoluteForm && !st.info.Conn.TLS && string(h.Bytes(h.Scheme)) == "https" && st.cfg.forwarded.ValidatesScheme() {
+		return reason.HTTPSOnPlaintext // RT-120
+	}
+	return st.normalizePath(path)
+}
+
+func (st *stream) normalizePath(path []byte) reason.Reason {
+	out, result := http1.NormalizePath(st.w.Loop.Scratch()[:0], path, &st.cfg.paths)
+	switch result {
+	case http1.PathChanged:
+		st.req.SetPath(out)
+	case http1.PathRedirect:
+		if st.isGRPC() { // HC-91: gRPC clients do not follow redirects
+			st.w.Stats.Inc(st.cfg.stats.DownstreamRqFailedPathNormalization)
+			return reason.PathNormalization
+		}
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqRedirectedWithNormalizedPath)
+		st.req.SetPath(out)
+		return reason.PathRedirect
+	case http1.PathRejected:
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqFailedPathNormalization)
+		return reason.PathNormalization
+	}
+	return reason.None
+}
+
+// redirectPath answers 307 with the unescaped path (HC-91).
+func (st *stream) redirectPath() {
+	loc := append([]byte(nil), st.req.Bytes(st.req.Path)...)
+	st.sendLocalReply(reason.PathRedirect, 0, loc)
+}
+
+// normalizeHost applies HC-94.
+func (st *stream) normalizeHost() {
+	c, h := st.cfg.conf, &st.req
+	if !c.StripTrailingHostDot && !c.StripAnyHostPort && !c.StripMatchingHostPort {
+		return
+	}
+	if c.StripTrailingHostDot {
+		if out, changed := http1.AppendWithoutHostDot(st.w.Loop.Scratch()[:0], h.Bytes(h.Authority)); changed {
+			h.SetAuthority(out)
+		}
+	}
+	switch host := h.Bytes(h.Authority); {
+	case c.StripAnyHostPort:
+		h.SetAuthority(http1.StripPort(host))
+	case c.StripMatchingHostPort:
+		h.SetAuthority(http1.StripMatchingPort(host, st.info.Conn.Local.Port()))
+	}
+}
+
+// isH2CUpgrade says whether an upgrade asks for nothing but h2c, which is never honoured (UP-1).
+func isH2CUpgrade(h *header.Head) bool {
+	return bytes.EqualFold(h.Get(header.Upgrade), []byte("h2c"))
+}
+
+// onRequestData passes body bytes on; p is only valid during the call. The codec stops delivering
+// when the stream paused it.
+func (st *stream) onRequestData(p []byte, end bool) {
+	st.moved()
+	st.info.BytesReceived += uint64(len(p))
+	if end {
+		st.requestComplete()
+	}
+	if st.localReply || st.over {
+		return
+	}
+	st.att.requestData(p, end)
+	if end {
+		st.requestSent()
+		return
+	}
+	st.pauseWhenFull()
+}
+
+// pauseWhenFull stops the client while the origin is slow.
+func (st *stream) pauseWhenFull() {
+	if st.over || st.requestPaused || st.request == halfDone || !st.att.full() {
+		return
+	}
+	st.requestPaused = true
+	st.w.Stats.Inc(st.cfg.stats.DownstreamFlowControlPausedReadingTotal)
+	st.down.pauseRequest(st)
+}
+
+// onRequestTrailers ends the request with the trailers in st.trail.
+func (st *stream) onRequestTrailers() {
+	st.moved()
+	st.requestComplete()
+	if st.localReply || st.over {
+		return
+	}
+	st.att.requestTrailers(&st.trail)
+	st.requestSent()
+}
+
+// onUpstreamDrained says that the origin has taken what was waiting, or is there at last.
+func (st *stream) onUpstreamDrained() {
+	if st.over || !st.requestPaused {
+		return
+	}
+	st.requestPaused = false
+	st.w.Stats.Inc(st.cfg.stats.DownstreamFlowControlResumedReadingTotal)
+	st.moved()
+	st.down.resumeRequest(st)
+}
+
+// onDownstreamGone says that the client will neither send nor read any more.
+func (st *stream) onDownstreamGone(r reason.Reason) {
+	if st.over {
+		return
+	}
+	st.att.cancel()
+	st.info.Flags |= r.Entry().Flag
+	if st.response == halfHead {
+		st.info.ResponseCode = 0
+	}
+	st.info.Details = r.Entry().Details
+	st.w.Stats.Inc(st.cfg.stats.DownstreamRqRxReset)
+	st.finish(false, r)
+}
+
+// rejectHead answers a request whose head the codec refused.
+func (st *stream) rejectHead(e http1.Err) {
+	st.w.Stats.Inc(st.cfg.stats.DownstreamCxProtocolError)
+	st.info.Protocol = st.req.Version
+	r := reason.DownstreamProtocol
+	switch int(e.Status()) {
+	case 426:
+		r = reason.LowVersion
+	case 431:
+		r = reason.HeadTooLarge
+	case 501:
+		r = reason.BadTransferEncoding
+	}
+	entry := r.Entry()
+	st.info.Flags |= entry.Flag
+	st.info.Details = e.String()
+	st.reply(r, uint16(e.Status()), r.Body(), nil)
+}

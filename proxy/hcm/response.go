@@ -1,0 +1,281 @@
+package hcm
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/forwarded"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/route"
+)
+
+// onInformational passes an interim response on (HC-40).
+func (st *stream) onInformational(h *header.Head) {
+	if st.response != halfHead || st.over {
+		return
+	}
+	st.moved()
+	st.down.informational(st, h)
+}
+
+// onResponseHead takes the upstream's final response head, already without hop-by-hop fields.
+func (st *stream) onResponseHead(end bool) {
+	st.moved()
+	now := st.w.Loop.Now()
+	st.info.UpstreamRxBegin = now
+	st.info.Response = &st.resp
+	st.info.ResponseCode = st.resp.Status
+	st.info.Reason = reason.ViaUpstream
+	st.info.Details = "via_upstream"
+	h := &st.resp
+	st.canary = st.att.endpoint.Host.Canary || string(h.Get(header.XEnvoyUpstreamCanary)) == "true"
+	if st.request == halfDone {
+		if !st.cfg.conf.Router.SuppressEnvoyHeaders {
+			var b [20]byte
+			ms := (now - st.info.RequestEnd) / int64(time.Millisecond)
+			h.Set(header.XEnvoyUpstreamServiceTime, strconv.AppendInt(b[:0], ms, 10))
+		}
+	} else {
+		st.rushed = true
+	}
+	if vh := st.route.VirtualHost; vh != nil && vh.Config.IncludeAttemptCountInResponse {
+		st.setAttemptCount(h)
+	}
+	if st.route.Route != nil {
+		st.route.Route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
+	}
+	st.sendHead(h, end)
+}
+
+func (st *stream) setAttemptCount(h *header.Head) {
+	var b [10]byte
+	h.Set(header.XEnvoyAttemptCount, strconv.AppendUint(b[:0], uint64(st.info.Attempts), 10))
+}
+
+// sendHead applies the connection manager's response headers and hands the head to the codec.
+func (st *stream) sendHead(h *header.Head, end bool) {
+	st.cfg.forwarded.Response(h, &forwarded.ResponseFacts{Request: &st.req, Date: st.w.Date()})
+	st.info.DownstreamTxBegin = st.w.Loop.Now()
+	if st.request != halfDone && end {
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqResponseBeforeRqComplete)
+	}
+	st.response = halfBody
+	if end {
+		st.response = halfDone
+		st.info.End = st.info.DownstreamTxBegin
+	}
+	st.down.responseHead(st, h, end)
+	if end {
+		st.responseOver()
+	}
+}
+
+// onResponseData passes body bytes on. p is only valid during the call.
+func (st *stream) onResponseData(p []byte, end bool) {
+	st.moved()
+	st.info.BytesSent += uint64(len(p))
+	if end {
+		st.response = halfDone
+		st.info.End = st.w.Loop.Now()
+	}
+	st.down.responseData(st, p, end)
+	if end {
+		st.responseOver()
+		return
+	}
+	if !st.responsePaused && st.down.full(st) {
+		st.responsePaused = true
+		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlPausedReadingTotal)
+		st.att.pauseResponse()
+	}
+}
+
+// onResponseTrailers ends the response with the trailers in st.trail.
+func (st *stream) onResponseTrailers() {
+	st.moved()
+	st.response = halfDone
+	st.info.ResponseTrailers = &st.trail
+	st.info.End = st.w.Loop.Now()
+	st.down.responseTrailers(st, &st.trail)
+	st.responseOver()
+}
+
+// onDownstreamDrained says that the client has taken what was waiting.
+func (st *stream) onDownstreamDrained() {
+	if st.over || !st.responsePaused {
+		return
+	}
+	st.responsePaused = false
+	st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlResumedReadingTotal)
+	st.moved()
+	st.att.resumeResponse()
+}
+
+// responseOver runs when the response was handed over whole. A request that is still arriving is
+// given up: its rest would only be thrown away, and the codec must close (HC-30).
+func (st *stream) responseOver() {
+	st.chargeUpstream()
+	if st.request != halfDone {
+		st.att.cancel()
+		st.request = halfDone
+	}
+	st.maybeFinish()
+}
+
+// chargeUpstream counts a response that came from, or because of, the upstream (router.md 11.3).
+func (st *stream) chargeUpstream() {
+	u := st.cluster
+	if u == nil || !st.cfg.conf.Router.DynamicStats || !st.upstreamCharged() {
+		return
+	}
+	ms := uint64(0)
+	if st.info.RequestEnd != 0 {
+		ms = uint64(st.info.End-st.info.RequestEnd) / uint64(time.Millisecond)
+	}
+	u.C.Codes.Charge(st.w.Stats, st.info.ResponseCode, ms, st.internal(), st.canary)
+}
+
+func (st *stream) upstreamCharged() bool {
+	return st.info.Reason == reason.ViaUpstream || st.info.Reason.Entry().Upstream
+}
+
+func (st *stream) internal() bool { return st.req.Has(header.XEnvoyInternal) }
+
+// sendLocalReply answers from the table (router.md 10). status 0 takes the table's; location is set
+// for redirects. The attempt must be gone already.
+func (st *stream) sendLocalReply(r reason.Reason, status uint16, location []byte) {
+	e := r.Entry()
+	if status == 0 {
+		status = e.Status
+	}
+	st.info.Flags |= e.Flag
+	if st.info.Details == "" {
+		st.info.Details = e.Details
+	}
+	st.reply(r, status, r.Body(), location)
+}
+
+// reply sends a response of the proxy's own. body must stay unchanged until the stream is over:
+// it is a constant, configuration, or freshly made.
+func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
+	st.localReply = true
+	st.info.Reason = r
+	st.info.ResponseCode = status
+	h := &st.resp
+	h.Reset(nil)
+	h.Status, h.Version = status, header.HTTP11
+	h.Close = r.Entry().Close
+	st.info.Response = h
+	contentType := "text/plain"
+	own := r != reason.DirectResponse && r != reason.Redirect
+	if own && (st.cfg.replies.format != nil || len(st.cfg.replies.mappers) > 0) {
+		body, contentType = st.mapReply(body)
+	}
+	e := r.Entry()
+	if location != nil {
+		h.Set(header.Location, location)
+	}
+	if e.Overloaded && !st.cfg.conf.Router.SuppressEnvoyHeaders {
+		h.SetString(header.XEnvoyOverloaded, "true")
+	}
+	if vh := st.route.VirtualHost; vh != nil && vh.Config.IncludeAttemptCountInResponse && st.info.Attempts > 0 {
+		st.setAttemptCount(h)
+	}
+	if st.isGRPC() {
+		body = st.grpcReply(h, body)
+	} else if len(body) > 0 {
+		h.SetString(header.ContentType, contentType)
+	}
+	if !own && st.route.Route != nil {
+		st.route.Route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
+	}
+	st.info.LocalReplyBody = body
+	h.Transfer, h.ContentLength = header.Length, int64(len(body))
+	if st.req.Method == header.MethodHead || len(body) == 0 || h.Status == 304 || h.Status == 204 {
+		// RFC 9110 9.3.2: HEAD gets the length the body would have; the codec knows not to send one.
+		h.Transfer = header.NoBody
+		st.sendHead(h, true)
+		return
+	}
+	st.sendHead(h, false)
+	if !st.over {
+		st.onResponseData(body, true)
+	}
+}
+
+func (st *stream) isGRPC() bool {
+	const grpc = "application/grpc"
+	v := st.req.Get(header.ContentType)
+	return len(v) >= len(grpc) && string(v[:len(grpc)]) == grpc && (len(v) == len(grpc) || v[len(grpc)] == '+')
+}
+
+// grpcReply turns a local reply into a trailers-only gRPC one (RT-131).
+func (st *stream) grpcReply(h *header.Head, body []byte) []byte {
+	code := "2" // UNKNOWN
+	switch h.Status {
+	case 400:
+		code = "13"
+	case 401:
+		code = "16"
+	case 403:
+		code = "7"
+	case 404:
+		code = "12"
+	case 429, 502, 503:
+		code = "14"
+	case 504:
+		code = "4"
+	}
+	h.Status, st.info.ResponseCode = 200, 200
+	h.SetString(header.ContentType, "application/grpc")
+	h.SetString(header.GrpcStatus, code)
+	if len(body) > 0 {
+		msg := make([]byte, 0, len(body)+16)
+		for _, c := range body {
+			if c < 0x20 || c > 0x7e || c == '%' {
+				msg = append(msg, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+			} else {
+				msg = append(msg, c)
+			}
+		}
+		h.Set(header.GrpcMessage, msg)
+	}
+	return nil
+}
+
+// mapReply applies local_reply_config: the first mapper whose filter holds, then the body format.
+func (st *stream) mapReply(body []byte) ([]byte, string) {
+	contentType := "text/plain"
+	f := st.cfg.replies.format
+	st.info.LocalReplyBody = body
+	for i := range st.cfg.replies.mappers {
+		m := &st.cfg.replies.mappers[i]
+		if m.filter != nil && !m.filter.Match(&st.info) {
+			continue
+		}
+		if m.status != 0 {
+			st.resp.Status = m.status
+			st.info.ResponseCode = m.status
+		}
+		if m.hasBody {
+			body = m.body
+			st.info.LocalReplyBody = body
+		}
+		for j := range m.headers {
+			hv := &m.headers[j]
+			route.ApplyHeader(&st.resp, &hv.conf, hv.value.AppendHeader(nil, &st.info))
+		}
+		if m.format != nil {
+			f = m.format
+		}
+		break
+	}
+	if f == nil {
+		return body, contentType
+	}
+	if f.json != nil {
+		return f.json.Append(nil, &st.info), f.contentType
+	}
+	return f.text.Append(nil, &st.info), f.contentType
+}

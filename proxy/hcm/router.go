@@ -1,0 +1,158 @@
+package hcm
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/route"
+)
+
+func addrPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 0) }
+
+// routed acts on the route that was found: answers by itself, or takes the request to its cluster.
+func (st *stream) routed(upgrade bool) {
+	res := &st.route
+	if res.VirtualHost != nil {
+		st.info.VirtualHostName = res.VirtualHost.Config.Name
+	}
+	if res.Route != nil {
+		st.info.RouteName = res.Route.Config.Name
+	}
+	s, hs := st.w.Stats, st.cfg.stats
+	if upgrade && res.Kind != route.NoRoute {
+		s.Inc(hs.DownstreamRqWsOnNonWsRoute)
+		st.sendLocalReply(reason.UpgradeRefused, 0, nil)
+		return
+	}
+	s.Inc(hs.RqTotal)
+	switch res.Kind {
+	case route.NoRoute:
+		s.Inc(hs.NoRoute)
+		st.sendLocalReply(reason.NoRoute, 0, nil)
+	case route.RequireTLS, route.Redirect:
+		s.Inc(hs.RqRedirect)
+		s.Inc(hs.RqDirectResponse) // AMB-20: redirects count both
+		proto := st.req.Get(header.XForwardedProto)
+		loc, status := res.AppendLocation(make([]byte, 0, 128), &st.req, proto)
+		st.sendLocalReply(reason.Redirect, status, loc)
+	case route.Direct:
+		s.Inc(hs.RqDirectResponse)
+		st.direct(res.Route.Config.Direct)
+	case route.Forward:
+		st.forward()
+	}
+}
+
+func (st *stream) direct(d *conf.DirectResponse) {
+	st.info.Details = reason.DirectResponse.Entry().Details
+	st.reply(reason.DirectResponse, d.Status, d.Body, nil)
+}
+
+// forward picks cluster and host and starts the attempt.
+func (st *stream) forward() {
+	r := st.route.Route
+	action := r.Config.Action
+	u := st.w.Cluster(r.Cluster(&st.req))
+	if u == nil {
+		st.w.Stats.Inc(st.cfg.stats.NoCluster)
+		st.sendLocalReply(reason.NoCluster, action.NotFoundStatus, nil)
+		return
+	}
+	st.cluster = u
+	st.info.UpstreamCluster = u.C.Conf.StatName
+	st.info.UpstreamClusterRaw = u.C.Conf.Name
+	st.routeTimers(action)
+	e := u.Pick()
+	if e == nil {
+		st.w.Stats.Inc(u.C.Stats.UpstreamCxNoneHealthy)
+		st.sendLocalReply(reason.NoHealthyHost, 0, nil)
+		return
+	}
+	st.prepareUpstream(action, e.Host.Hostname)
+	st.info.UpstreamAddress, st.info.UpstreamPipe, st.info.UpstreamHostName = e.Host.Address(), e.Host.Pipe, e.Host.Hostname
+	priority := conf.PriorityDefault
+	if action.HighPriority {
+		priority = conf.PriorityHigh
+	}
+	st.att.start(e, priority)
+	if st.over || st.localReply {
+		return
+	}
+	if st.request == halfDone {
+		st.requestSent()
+	} else {
+		st.pauseWhenFull()
+	}
+}
+
+// routeTimers applies the route's deadlines over the manager's (routing.md 7.2, RT-77).
+func (st *stream) routeTimers(a *conf.RouteAction) {
+	if a.HasIdleTimeout {
+		st.idle = a.IdleTimeout
+		st.deadlines[deadlineIdle] = 0
+		if st.idle > 0 {
+			st.setDeadline(deadlineIdle, st.idle)
+		}
+	}
+	if a.HasMaxStreamDuration {
+		st.deadlines[deadlineDuration] = 0
+		if a.MaxStreamDuration > 0 {
+			st.deadlines[deadlineDuration] = st.info.Start + int64(a.MaxStreamDuration)
+			st.arm()
+		}
+	}
+	// The route's own or the header's; x-envoy-upstream-rq-timeout-ms reaches here only on internal
+	// requests (routing.md 12).
+	st.info.Timeout = a.Timeout
+	if a.HasMaxStreamDuration {
+		st.info.Timeout = 0
+	}
+	if i := st.req.Index(header.XEnvoyUpstreamRqTimeoutMs); i >= 0 {
+		if ms, ok := parseMs(st.req.Bytes(st.req.Fields[i].Value)); ok {
+			st.info.Timeout = ms
+		}
+		st.req.RemoveAt(i)
+	}
+}
+
+func parseMs(b []byte) (time.Duration, bool) {
+	if len(b) == 0 || len(b) > 12 {
+		return 0, false
+	}
+	n := int64(0)
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return time.Duration(n) * time.Millisecond, true
+}
+
+// prepareUpstream turns the request head into what the origin gets (RT-89).
+func (st *stream) prepareUpstream(a *conf.RouteAction, hostname string) {
+	h := &st.req
+	suppress := st.cfg.conf.Router.SuppressEnvoyHeaders
+	if !suppress && st.info.Timeout > 0 {
+		var b [20]byte
+		h.Set(header.XEnvoyExpectedRqTimeoutMs, strconv.AppendInt(b[:0], int64(st.info.Timeout/time.Millisecond), 10))
+	}
+	if st.route.VirtualHost.Config.IncludeRequestAttemptCount {
+		h.SetString(header.XEnvoyAttemptCount, "1")
+	}
+	r := st.route.Route
+	r.MutateRequest(h, &st.info, st.w.Loop.Scratch()[:0])
+	r.RewriteRequest(h, route.RewriteOptions{Hostname: hostname, SuppressEnvoyHeaders: suppress})
+}
+
+// requestSent starts the clock of the response: the request is complete and handed on (ROUTER-40).
+func (st *stream) requestSent() {
+	if st.info.Timeout > 0 && !st.over && st.response != halfDone {
+		st.deadlines[deadlineResponse] = st.info.RequestEnd + int64(st.info.Timeout)
+		st.arm()
+	}
+}

@@ -1,0 +1,268 @@
+package hcm
+
+import (
+	"time"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/engine/wheel"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/worker"
+)
+
+// half is how far one direction of a stream has come.
+type half uint8
+
+const (
+	// halfHead: nothing of the message has been handed on.
+	halfHead half = iota
+	// halfBody: the head is on its way, the body is not complete.
+	halfBody
+	// halfDone: the whole message has been handed on.
+	halfDone
+)
+
+func (h half) String() string { return [...]string{"head", "body", "done"}[h] }
+
+// The deadlines a stream can have. One wheel timer serves them all: it is armed for the earliest and
+// looks at the rest when it fires, so that a request arms and disarms at most one timer.
+const (
+	deadlineIdle     = iota // stream_idle_timeout or the route's idle_timeout: restarted by progress
+	deadlineRequest         // request_timeout: whole request received
+	deadlineResponse        // route timeout: whole response, counted from the end of the request (ROUTER-40)
+	deadlineDuration        // max_stream_duration of the manager or the route
+	numDeadlines
+)
+
+// stream is one request and its response. Loop-owned, from the loop's free list.
+//
+//	event \ state        request: head        body              done
+//	onRequestHead        route, attempt -> body or done   -     -
+//	onRequestData        -                    to attempt        -
+//	response: head       responseHead (upstream or local reply) -> body or done
+//	response: body       responseData -> downstream
+//	both done            finish(whole) -> free
+//	any reset            local reply while response is head, else finish(broken) -> free
+//
+// request and response are separate machines: a response may be done while the request is not
+// (HC-30), which ends the connection.
+type stream struct {
+	w    *worker.Worker
+	cfg  *Config
+	down downstream
+	next *stream // free list
+
+	request, response half
+	// localReply is true once the response is ours; the attempt is gone then.
+	localReply bool
+	// over is set when the stream was finished; late events are dropped.
+	over bool
+	// upstreamPaused and downstreamPaused say which side's reading this stream has stopped.
+	responsePaused, requestPaused bool
+	// rushed is true when the response head came before the request ended: no service time then.
+	rushed bool
+	// canary is true when the endpoint or its response says so.
+	canary bool
+
+	att   attempt
+	info  streaminfo.Info
+	req   header.Head
+	resp  header.Head
+	trail header.Head
+
+	route   route.Result
+	cluster *worker.Upstream
+
+	idle      time.Duration
+	lastMove  int64
+	timer     wheel.Timer
+	deadlines [numDeadlines]int64
+}
+
+// reset makes a used stream ready for the free list. Heads keep their storage.
+func (st *stream) reset() {
+	st.w, st.cfg, st.down = nil, nil, nil
+	st.request, st.response = halfHead, halfHead
+	st.localReply, st.responsePaused, st.requestPaused, st.rushed, st.canary = false, false, false, false, false
+	st.over = true // a late look at a stream that was given back finds it over
+	st.att.reset()
+	st.info.Reset()
+	st.req.Reset(nil)
+	st.resp.Reset(nil)
+	st.trail.Reset(nil)
+	st.route = route.Result{}
+	st.cluster = nil
+	st.idle, st.lastMove = 0, 0
+	st.deadlines = [numDeadlines]int64{}
+}
+
+// begin starts a stream on its connection. now is when its first byte was seen.
+func (st *stream) begin(w *worker.Worker, cfg *Config, d downstream, c *streaminfo.Connection, now int64) {
+	st.w, st.cfg, st.down = w, cfg, d
+	st.over = false
+	st.att.st = st
+	st.timer.Handler = st
+	st.info.Conn = c
+	st.info.RemoteAddress = c.Remote
+	st.info.Start = now
+	st.info.StartUnixNs = w.Loop.WallNow().UnixNano() - (w.Loop.Now() - now)
+	st.info.StreamID = w.Random.Uint64()
+	st.info.Request = &st.req
+	s := w.Stats
+	s.Inc(cfg.stats.DownstreamRqTotal)
+	s.GaugeAdd(cfg.stats.DownstreamRqActive, 1)
+	st.lastMove = now
+	if st.idle = cfg.conf.StreamIdleTimeout; st.idle > 0 {
+		st.deadlines[deadlineIdle] = now + int64(st.idle)
+	}
+	if d := cfg.conf.RequestTimeout; d > 0 {
+		st.deadlines[deadlineRequest] = now + int64(d)
+	}
+	if d := cfg.conf.MaxStreamDuration; d > 0 {
+		st.deadlines[deadlineDuration] = now + int64(d)
+	}
+	st.arm()
+}
+
+// moved notes progress for the idle deadline. The timer is not touched: it looks when it fires.
+func (st *stream) moved() { st.lastMove = st.w.Loop.Now() }
+
+// arm sets the timer for the earliest deadline, unless it is already due at or before that.
+func (st *stream) arm() {
+	first := int64(0)
+	for _, d := range st.deadlines {
+		if d != 0 && (first == 0 || d < first) {
+			first = d
+		}
+	}
+	if first == 0 || st.timer.Armed() && st.timer.Deadline() <= first {
+		return
+	}
+	st.w.Loop.Arm(&st.timer, time.Duration(first-st.w.Loop.Now()))
+}
+
+// setDeadline starts (or with d == 0 clears) one deadline from now.
+func (st *stream) setDeadline(which int, d time.Duration) {
+	if d <= 0 {
+		st.deadlines[which] = 0
+		return
+	}
+	st.deadlines[which] = st.w.Loop.Now() + int64(d)
+	st.arm()
+}
+
+// OnTimer is the wheel's callback.
+func (st *stream) OnTimer(*wheel.Timer) {
+	if st.over {
+		return
+	}
+	now := st.w.Loop.Now()
+	if d := st.deadlines[deadlineIdle]; d != 0 && d <= now {
+		st.deadlines[deadlineIdle] = st.lastMove + int64(st.idle)
+	}
+	switch {
+	case st.due(deadlineDuration, now):
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqMaxDurationReached)
+		st.timedOut(reason.MaxStreamDuration)
+	case st.due(deadlineResponse, now):
+		st.routeTimeout()
+	case st.due(deadlineRequest, now):
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqTimeout)
+		st.timedOut(reason.RequestTimeout)
+	case st.due(deadlineIdle, now):
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqIdleTimeout)
+		st.timedOut(reason.StreamIdle)
+	default:
+		st.arm()
+	}
+}
+
+func (st *stream) due(which int, now int64) bool {
+	d := st.deadlines[which]
+	return d != 0 && d <= now
+}
+
+// timedOut ends the stream for a timeout of the connection manager: a reply while none was started,
+// else a reset. The status is 408 while the request is incomplete (ROUTER-43 to 45).
+func (st *stream) timedOut(r reason.Reason) {
+	status := r.Entry().Status
+	if st.request != halfDone {
+		status = 408
+	}
+	st.fail(r, status)
+}
+
+// routeTimeout is the router's global timeout (ROUTER-40).
+func (st *stream) routeTimeout() {
+	if u := st.cluster; u != nil {
+		st.w.Stats.Inc(u.C.Stats.UpstreamRqTimeout)
+		if e := st.att.endpoint; e != nil {
+			e.Load.RqTimeout++
+		}
+	}
+	st.fail(reason.ResponseTimeout, 0)
+}
+
+// fail ends the stream for reason r: by a local reply while no response head was sent, else by
+// breaking the response off. status 0 takes the table's.
+func (st *stream) fail(r reason.Reason, status uint16) {
+	if st.over {
+		return
+	}
+	st.att.cancel()
+	if st.response == halfHead {
+		st.sendLocalReply(r, status, nil)
+		return
+	}
+	st.info.Flags |= r.Entry().Flag
+	if st.info.Details == "" || st.info.Details == "via_upstream" {
+		st.info.Details = r.Entry().Details
+	}
+	st.w.Stats.Inc(st.cfg.stats.DownstreamRqTxReset)
+	st.finish(false, r)
+}
+
+// maybeFinish ends the stream when both directions are complete.
+func (st *stream) maybeFinish() {
+	if st.request == halfDone && st.response == halfDone && !st.over {
+		st.finish(true, st.info.Reason)
+	}
+}
+
+// finish charges the statistics, writes the access log and gives the stream back to its codec.
+// Nothing may touch the stream afterwards.
+func (st *stream) finish(whole bool, r reason.Reason) {
+	if st.over {
+		return
+	}
+	st.over = true
+	st.att.cancel()
+	if st.timer.Armed() {
+		st.w.Loop.Disarm(&st.timer)
+	}
+	st.info.Reason = r
+	if st.info.End == 0 {
+		st.info.End = st.w.Loop.Now()
+	}
+	st.charge()
+	for _, l := range st.cfg.logs {
+		l.Log(st.w.Logs, &st.info)
+	}
+	st.down.finish(st, whole, r)
+}
+
+// charge counts the ending in the connection manager's and the cluster's statistics.
+func (st *stream) charge() {
+	s, hs := st.w.Stats, st.cfg.stats
+	s.GaugeAdd(hs.DownstreamRqActive, -1)
+	if code := st.info.ResponseCode; code != 0 {
+		s.Inc(hs.DownstreamRqCompleted)
+		s.Inc(st.cfg.listener.DownstreamRqCompleted)
+		if class := int(code)/100 - 1; class >= 0 && class < len(hs.DownstreamRqClass) {
+			s.Inc(hs.DownstreamRqClass[class])
+			s.Inc(st.cfg.listener.DownstreamRqClass[class])
+		}
+		s.Record(hs.DownstreamRqTime, uint64(st.info.End-st.info.Start)/uint64(time.Millisecond))
+	}
+}

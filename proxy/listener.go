@@ -1,0 +1,162 @@
+package proxy
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/hcm"
+	"github.com/sluiceproxy/sluice/proxy/stats"
+)
+
+// listener is one configured listener: its sockets, its live Config and each loop's acceptor.
+type listener struct {
+	conf      *conf.Listener
+	live      *hcm.Live
+	sockets   []*engine.Listener
+	acceptors []*hcm.Acceptor // one per loop, shared by the listener's sockets
+	statName  string
+	draining  bool
+}
+
+// statName is how a listener is called in statistics: stat_prefix, else its address with ':' as '_'
+// (OP-13).
+func statName(l *conf.Listener) string {
+	if l.StatPrefix != "" {
+		return l.StatPrefix
+	}
+	return strings.NewReplacer(":", "_", "/", "_").Replace(l.Addresses[0].String())
+}
+
+// openListener opens the sockets. Connections wait in the kernel until the loops run.
+func (s *Server) openListener(c *conf.Listener, cfg *hcm.Config) (*listener, error) {
+	l := &listener{conf: c, live: new(hcm.Live), statName: statName(c)}
+	l.live.Store(cfg)
+	ls := stats.NewListenerStats(s.registry, l.statName)
+	for _, w := range s.workers {
+		l.acceptors = append(l.acceptors, hcm.NewAcceptor(w, l.live, ls, c.Name))
+	}
+	for i := range c.Addresses {
+		sock, err := s.group.Listen(listenSpec(c, &c.Addresses[i]), func(loop *engine.Loop) engine.Acceptor {
+			return l.acceptors[loop.Index()]
+		})
+		if err != nil {
+			l.close()
+			return nil, fmt.Errorf("listener %q: address %s: %w", c.Name, c.Addresses[i], err)
+		}
+		l.sockets = append(l.sockets, sock)
+	}
+	s.registry.CounterFunc("listener."+l.statName+".downstream_cx_overflow", func() uint64 {
+		return l.count(func(st engine.ListenerStats) uint64 { return st.Refused })
+	})
+	s.registry.CounterFunc("listener."+l.statName+".accept_paused_fd_limit", func() uint64 {
+		return l.count(func(st engine.ListenerStats) uint64 { return st.FDPauses })
+	})
+	return l, nil
+}
+
+func (l *listener) count(f func(engine.ListenerStats) uint64) uint64 {
+	n := uint64(0)
+	for _, sock := range l.sockets {
+		n += f(sock.Stats())
+	}
+	return n
+}
+
+func listenSpec(c *conf.Listener, a *conf.Address) engine.ListenSpec {
+	spec := engine.ListenSpec{
+		Network: "tcp", Backlog: c.Backlog, NoReusePort: !c.ReusePort,
+		MaxConns: c.ConnectionLimit, AcceptsPerEvent: c.AcceptsPerEvent,
+	}
+	switch {
+	case a.Pipe != "":
+		spec.Network, spec.Addr, spec.Mode = "unix", a.Pipe, os.FileMode(a.Mode)
+	case a.IP.Addr().Is4():
+		spec.Network, spec.Addr = "tcp4", a.IP.String()
+	case a.IPv4Compat:
+		spec.Network, spec.Addr = "tcp", a.IP.String()
+	default:
+		spec.Network, spec.Addr = "tcp6", a.IP.String()
+	}
+	return spec
+}
+
+// sameSockets says whether a changed listener can keep its sockets.
+func sameSockets(a, b *conf.Listener) bool {
+	if len(a.Addresses) != len(b.Addresses) || a.Backlog != b.Backlog || a.ReusePort != b.ReusePort ||
+		a.ConnectionLimit != b.ConnectionLimit || a.AcceptsPerEvent != b.AcceptsPerEvent || statName(a) != statName(b) {
+		return false
+	}
+	for i := range a.Addresses {
+		if a.Addresses[i] != b.Addresses[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// close stops listening at once; connections stay.
+func (l *listener) close() {
+	for _, sock := range l.sockets {
+		sock.Close()
+	}
+}
+
+// addrs returns the addresses really bound.
+func (l *listener) addrs() []net.Addr {
+	out := make([]net.Addr, len(l.sockets))
+	for i, sock := range l.sockets {
+		out[i] = sock.Addr()
+	}
+	return out
+}
+
+// drain tells every loop's acceptor; see hcm.Acceptor.Drain.
+func (l *listener) drain(s *Server, idleToo bool) {
+	for i, w := range s.workers {
+		a := l.acceptors[i]
+		s.onLoop(w, func() { a.Drain(idleToo) })
+	}
+}
+
+// load returns the open connections and how many of them have a request under way.
+func (l *listener) load(s *Server) (conns, busy int) {
+	for i, w := range s.workers {
+		a := l.acceptors[i]
+		type counts struct{ conns, busy int }
+		got := make(chan counts, 1)
+		if s.onLoop(w, func() { got <- counts{a.Conns(), a.Busy()} }) {
+			c := <-got
+			conns += c.conns
+			busy += c.busy
+		}
+	}
+	return conns, busy
+}
+
+// ListenerInfo is what /listeners shows of one listener.
+type ListenerInfo struct {
+	Name      string
+	Addresses []net.Addr
+	Config    *conf.Listener
+	Draining  bool
+}
+
+// Listeners returns the listeners sorted as configured, leaving ones last.
+func (s *Server) Listeners() []ListenerInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []ListenerInfo
+	for _, c := range s.config.Listeners {
+		if l := s.listeners[c.Name]; l != nil {
+			out = append(out, ListenerInfo{c.Name, l.addrs(), l.conf, l.draining})
+		}
+	}
+	for l := range s.leaving {
+		out = append(out, ListenerInfo{l.conf.Name, l.addrs(), l.conf, true})
+	}
+	return out
+}

@@ -1,0 +1,9 @@
+// Package route holds compiled route tables: which virtual host and route a request belongs to, and
+// what the route does to its head (redirect location, rewrites, header mutations).
+//
+// A [Table] is compiled once from [conf.RouteConfiguration], is immutable and shared by all loops.
+// [Table.Match] and everything it leads to run on a loop for every request and do not allocate.
+//
+// The package must not know of connections, clusters' endpoints or how a reply is sent. Spec:
+// routing.md (RT rules). Open table.go first, then hosts.go (virtual hosts) and paths.go (routes).
+package route

@@ -1,0 +1,74 @@
+package route
+
+import (
+	"fmt"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+)
+
+// Name is a field name in lower case with its identity, looked up once.
+type Name struct {
+	Lower string
+	ID    header.Known
+}
+
+// NewName returns the Name of a lower-case token.
+func NewName(lower string) Name { return Name{Lower: lower, ID: header.Lookup([]byte(lower))} }
+
+// NewNames is NewName for a list.
+func NewNames(lower []string) []Name {
+	if len(lower) == 0 {
+		return nil
+	}
+	out := make([]Name, len(lower))
+	for i, s := range lower {
+		out[i] = NewName(s)
+	}
+	return out
+}
+
+// first returns the value of the first field of that name and whether there is one.
+func (n *Name) first(h *header.Head) ([]byte, bool) {
+	if i := h.Find(n.ID, n.Lower); i >= 0 {
+		return h.Bytes(h.Fields[i].Value), true
+	}
+	return nil, false
+}
+
+// set makes value the only value of the name.
+func (n *Name) set(h *header.Head, value []byte) {
+	i := h.Find(n.ID, n.Lower)
+	if i < 0 {
+		h.Add(n.ID, n.Lower, value)
+		return
+	}
+	for j := h.Next(i); j >= 0; j = h.Next(i) {
+		h.RemoveAt(j)
+	}
+	h.SetAt(i, value)
+}
+
+// checkName says whether s is a lower-case field-name token (RFC 9110 5.1).
+func checkName(s string) error {
+	if s == "" {
+		return fmt.Errorf("empty header name")
+	}
+	for i := 0; i < len(s); i++ {
+		if !isLowerToken(s[i]) {
+			return fmt.Errorf("header name %q: character %q is not allowed (names are lower-case tokens)", s, s[i])
+		}
+	}
+	return nil
+}
+
+func isLowerToken(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		return true
+	}
+	switch c {
+	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
+		return true
+	}
+	return false
+}

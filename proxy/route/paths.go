@@ -1,0 +1,206 @@
+package route
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+)
+
+// none is the ordinal of no route; smaller ordinals win.
+const none = math.MaxUint32
+
+// pathIndex finds the first route in configuration order whose path specifier and conditions hold,
+// without looking at every route (RT-40). It is a radix tree of the routes' literals:
+//
+//	routes: 0 path /api/v1   1 prefix /api/   2 prefix /   3 prefix /api/v1/x
+//
+//	"" -- "/" {2} -- "api/" {1} -- "v1" {0} -- "/x" {3}
+//
+// Walking along a request path meets exactly the routes whose literal the path starts with. A route
+// met counts when its ordinal is below the best so far and its conditions hold; a subtree whose
+// smallest ordinal is not below the best is not entered. Cost: the length of the path, plus the
+// conditions of routes that share a literal.
+//
+// Immutable. The zero value matches nothing.
+type pathIndex struct {
+	nodes []node
+	// fold: literals are in lower case and path bytes are folded before they are compared.
+	fold bool
+}
+
+// node is one cache line: what is between its parent and itself, and what ends or goes on here.
+type node struct {
+	edge     string // literal bytes between the parent and this node; not empty but for the root
+	labels   string // first byte of each child's edge, ascending
+	terms    []term // routes whose literal ends here, by ordinal
+	children uint32 // place of the first child in nodes; the others follow it
+	least    uint32 // smallest ordinal in this subtree
+}
+
+// term is a route at the node where its literal ends.
+type term struct {
+	ordinal uint32
+	kind    conf.PathKind
+	plain   bool // no header or query conditions
+}
+
+type literal struct {
+	text  string
+	terms []term
+}
+
+// newPathIndex builds the tree of the routes with the given case sensitivity.
+func newPathIndex(routes []Route, fold bool) pathIndex {
+	byText := map[string][]term{}
+	for i := range routes {
+		m := &routes[i].Config.Match
+		if m.CaseInsensitive != fold {
+			continue
+		}
+		text := m.Path
+		if fold {
+			text = lowerASCII(text)
+		}
+		plain := len(routes[i].headers)+len(routes[i].queries) == 0
+		byText[text] = append(byText[text], term{ordinal: uint32(i), kind: m.Kind, plain: plain})
+	}
+	x := pathIndex{fold: fold}
+	if len(byText) == 0 {
+		return x
+	}
+	literals := make([]literal, 0, len(byText))
+	for text, terms := range byText {
+		literals = append(literals, literal{text, terms})
+	}
+	slices.SortFunc(literals, func(a, b literal) int { return strings.Compare(a.text, b.text) })
+	x.nodes = make([]node, 1, 2*len(literals))
+	x.fill(0, literals, 0)
+	return x
+}
+
+// fill makes the node at place the root of literals, which are sorted and share their first depth bytes.
+func (x *pathIndex) fill(place int, literals []literal, depth int) uint32 {
+	n := x.nodes[place]
+	n.least = none
+	if len(literals[0].text) == depth {
+		n.terms = literals[0].terms
+		n.least = n.terms[0].ordinal
+		literals = literals[1:]
+	}
+	var groups [][]literal
+	var labels []byte
+	for len(literals) > 0 {
+		c, size := literals[0].text[depth], 1
+		for size < len(literals) && literals[size].text[depth] == c {
+			size++
+		}
+		labels, groups = append(labels, c), append(groups, literals[:size])
+		literals = literals[size:]
+	}
+	n.labels, n.children = string(labels), uint32(len(x.nodes))
+	x.nodes = append(x.nodes, make([]node, len(groups))...)
+	for i, g := range groups {
+		// Sorted: what the first and the last share, all share.
+		end := depth + sharedLen(g[0].text[depth:], g[len(g)-1].text[depth:])
+		child := int(n.children) + i
+		x.nodes[child].edge = g[0].text[depth:end]
+		n.least = min(n.least, x.fill(child, g, end))
+	}
+	x.nodes[place] = n
+	return n.least
+}
+
+func sharedLen(a, b string) int {
+	n := min(len(a), len(b))
+	for i := 0; i < n; i++ {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// match returns the smallest ordinal below best of a route that matches, or best.
+func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) uint32 {
+	if len(x.nodes) == 0 {
+		return best
+	}
+	n, at := &x.nodes[0], 0
+	for n.least < best {
+		for i := range n.terms {
+			t := &n.terms[i]
+			if t.ordinal >= best {
+				break
+			}
+			if t.ends(path, at) && (t.plain || routes[t.ordinal].holds(in)) {
+				best = t.ordinal
+				break
+			}
+		}
+		if at == len(path) {
+			return best
+		}
+		c := path[at]
+		if x.fold {
+			c = lowerByte(c)
+		}
+		i := strings.IndexByte(n.labels, c)
+		if i < 0 {
+			return best
+		}
+		n = &x.nodes[int(n.children)+i]
+		end := at + len(n.edge)
+		if end > len(path) || !x.same(path[at:end], n.edge) {
+			return best
+		}
+		at = end
+	}
+	return best
+}
+
+func (x *pathIndex) same(b []byte, edge string) bool {
+	return string(b) == edge || x.fold && header.EqualFold(b, edge)
+}
+
+// ends says whether the specifier holds for a path whose first at bytes are the literal (RT-41).
+func (t *term) ends(path []byte, at int) bool {
+	switch t.kind {
+	case conf.PathExact:
+		return at == len(path)
+	case conf.PathSeparatedPrefix:
+		return at == len(path) || path[at] == '/'
+	}
+	return true
+}
+
+// pathOf returns the target without query and fragment.
+func pathOf(target []byte) []byte { return cutAt(cutAt(target, '?'), '#') }
+
+// queryOf returns the query of a target, without its question mark and without a fragment.
+func queryOf(target []byte) []byte {
+	target = cutAt(target, '#')
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		return target[i+1:]
+	}
+	return nil
+}
+
+func cutAt(b []byte, c byte) []byte {
+	if i := bytes.IndexByte(b, c); i >= 0 {
+		return b[:i]
+	}
+	return b
+}
+
+// lowerASCII folds ASCII letters only, as the matching does.
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		b[i] = lowerByte(c)
+	}
+	return string(b)
+}

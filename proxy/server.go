@@ -1,0 +1,311 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/proxy/accesslog"
+	"github.com/sluiceproxy/sluice/proxy/cluster"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/worker"
+)
+
+// State is how far the server has come; the names are those of /server_info.
+type State int32
+
+// Server states in order.
+const (
+	PreInitializing State = iota
+	Initializing
+	Live
+	Draining
+	stopped
+)
+
+// String returns the state as /ready prints it.
+func (s State) String() string {
+	switch s {
+	case PreInitializing:
+		return "PRE_INITIALIZING"
+	case Initializing:
+		return "INITIALIZING"
+	case Live:
+		return "LIVE"
+	}
+	return "DRAINING"
+}
+
+// Options configure a Server.
+type Options struct {
+	// Config is the first snapshot; required.
+	Config *conf.Bootstrap
+	// Concurrency is the number of loops; 0 means the usable cores.
+	Concurrency int
+	// Logger takes operational messages; nil discards them.
+	Logger *slog.Logger
+	// DrainTime bounds Drain; 0 means 600 s (--drain-time-s).
+	DrainTime time.Duration
+	// MaxConnections bounds accepted connections over all listeners; 0 none.
+	MaxConnections int
+	// WarmTime bounds how long Start waits for clusters to resolve; 0 means 15 s.
+	WarmTime time.Duration
+}
+
+// Server is a running proxy. Its methods may be called from any goroutine.
+type Server struct {
+	o        Options
+	log      *slog.Logger
+	registry *stats.Registry
+	logs     *accesslog.Manager
+	clusters *cluster.Manager
+	group    *engine.Group
+	workers  []*worker.Worker
+	server   *stats.ServerStats
+	manager  *stats.ListenerManagerStats
+	updates  updateStats
+	started  time.Time
+	state    atomic.Int32
+	// looping is true while the loops own the workers; before and after, any goroutine may.
+	looping atomic.Bool
+	// healthFailed is set by /healthcheck/fail.
+	healthFailed atomic.Bool
+
+	// mu serialises Apply, Drain and Close and guards what follows.
+	mu        sync.Mutex
+	config    *conf.Bootstrap
+	updated   time.Time
+	listeners map[string]*listener
+	leaving   map[*listener]struct{}
+	lastError error
+	failedAt  time.Time
+	flusher   *flusher
+	done      chan struct{}
+}
+
+// New compiles the snapshot and opens every listening socket, so that a bad address fails here.
+// Nothing is accepted before Start.
+func New(o Options) (*Server, error) {
+	if o.Config == nil {
+		return nil, errors.New("proxy: no configuration")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.DrainTime == 0 {
+		o.DrainTime = 600 * time.Second
+	}
+	if o.WarmTime == 0 {
+		o.WarmTime = 15 * time.Second
+	}
+	s := &Server{
+		o: o, log: o.Logger, registry: stats.NewRegistry(), started: time.Now(),
+		listeners: make(map[string]*listener), leaving: make(map[*listener]struct{}), done: make(chan struct{}),
+	}
+	group, err := engine.New(engine.Options{Loops: o.Concurrency, MaxConns: o.MaxConnections, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	s.group = group
+	s.logs = accesslog.NewManager(o.Config.AccessLogFlushInterval, o.Logger)
+	s.logs.SetStats(s.registry)
+	s.logs.SetRuntime(o.Config.Runtime)
+	s.clusters = cluster.NewManager(cluster.Options{
+		Stats: s.registry, Logger: o.Logger, HostsGone: s.hostsGone, ClustersGone: s.clustersGone,
+	})
+	s.server = stats.NewServerStats(s.registry, func() int64 { return int64(time.Since(s.started) / time.Second) })
+	s.manager = stats.NewListenerManagerStats(s.registry)
+	for _, l := range group.Loops() {
+		s.workers = append(s.workers, worker.New(l, s.registry.NewShard(), s.logs.NewShard(), s.clusters))
+	}
+	s.registry.SetCollector(s.visitShards)
+	s.serverGauges()
+	if err := s.Apply(o.Config); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) serverGauges() {
+	s.server.Concurrency.Set(int64(len(s.workers)))
+	s.manager.WorkersStarted.Set(0)
+	s.updates = newUpdateStats(s.registry)
+	s.registry.GaugeFunc("server.live", func() int64 {
+		if s.State() == Live && !s.healthFailed.Load() {
+			return 1
+		}
+		return 0
+	})
+	s.registry.GaugeFunc("server.state", func() int64 {
+		switch s.State() {
+		case Live:
+			return 0
+		case PreInitializing:
+			return 2
+		case Initializing:
+			return 3
+		}
+		return 1
+	})
+	s.registry.GaugeFunc("server.total_connections", func() int64 { return int64(s.Connections()) })
+}
+
+// State returns how far the server has come.
+func (s *Server) State() State {
+	st := State(s.state.Load())
+	if st == Live && s.healthFailed.Load() {
+		return Draining
+	}
+	return st
+}
+
+// FailHealthCheck makes the server say DRAINING (/healthcheck/fail), or takes that back.
+func (s *Server) FailHealthCheck(fail bool) { s.healthFailed.Store(fail) }
+
+// Start resolves the clusters and begins to accept. It returns when the server is live, or when ctx
+// ends.
+func (s *Server) Start(ctx context.Context) error {
+	s.state.Store(int32(Initializing))
+	began := time.Now()
+	limit := time.NewTimer(s.o.WarmTime)
+	defer limit.Stop()
+	select {
+	case <-s.clusters.Ready():
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit.C:
+		s.log.Warn("not every cluster is resolved; starting without", "waited", s.o.WarmTime)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looping.Store(true)
+	if err := s.group.Start(); err != nil {
+		s.looping.Store(false)
+		return err
+	}
+	s.flusher = startFlusher(s)
+	s.state.Store(int32(Live))
+	s.server.InitializationTimeMs.Record(uint64(time.Since(began) / time.Millisecond))
+	for _, l := range s.listeners {
+		for _, a := range l.addrs() {
+			s.log.Info("listening", "listener", l.conf.Name, "address", a)
+		}
+	}
+	return nil
+}
+
+// Done is closed when the server has ended.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Registry returns the statistics.
+func (s *Server) Registry() *stats.Registry { return s.registry }
+
+// Logs returns the access logs, for reopening.
+func (s *Server) Logs() *accesslog.Manager { return s.logs }
+
+// ServerStats returns the server's own series.
+func (s *Server) ServerStats() *stats.ServerStats { return s.server }
+
+// Started returns when the server was made.
+func (s *Server) Started() time.Time { return s.started }
+
+// Config returns the snapshot in force and when it was applied.
+func (s *Server) Config() (*conf.Bootstrap, time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config, s.updated
+}
+
+// LastError returns why and when the last snapshot was rejected; nil when it was taken.
+func (s *Server) LastError() (error, time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastError, s.failedAt
+}
+
+// Reject notes that a new configuration could not even be read: the running one stays, and the
+// reason is shown as if Apply had refused it.
+func (s *Server) Reject(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noteUpdate(err)
+}
+
+// visitWait bounds how long a reader of statistics waits for one loop.
+const visitWait = 2 * time.Second
+
+// onLoop runs f on a worker's loop when it runs, else in place.
+func (s *Server) onLoop(w *worker.Worker, f func()) bool {
+	if !s.looping.Load() {
+		f()
+		return true
+	}
+	return w.Do(f, visitWait)
+}
+
+func (s *Server) visitShards(visit func(*stats.Shard)) {
+	for _, w := range s.workers {
+		s.onLoop(w, func() {
+			visit(w.Stats)
+		})
+	}
+}
+
+// VisitWorkers runs f on every loop, one after the other, and waits (at most 2 s for each).
+func (s *Server) VisitWorkers(f func(w *worker.Worker)) {
+	for _, w := range s.workers {
+		s.onLoop(w, func() { f(w) })
+	}
+}
+
+// hostsGone and clustersGone are the cluster manager's callbacks: the loops drop their connections.
+func (s *Server) hostsGone(c *cluster.Cluster, gone []*cluster.Host) {
+	for _, w := range s.workers {
+		s.onLoop(w, func() { w.ForgetHosts(c, gone) })
+	}
+}
+
+func (s *Server) clustersGone(gone []*cluster.Cluster) {
+	for _, w := range s.workers {
+		s.onLoop(w, func() { w.Forget(gone) })
+	}
+}
+
+// Clusters returns the clusters that serve now, sorted by name.
+func (s *Server) Clusters() []*cluster.Cluster { return s.clusters.Set().Clusters() }
+
+// Connections returns the accepted connections that are open.
+func (s *Server) Connections() int { return s.group.Active() }
+
+// Close ends the server now: connections are reset, logs are flushed.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if State(s.state.Load()) == stopped {
+		return nil
+	}
+	if s.flusher != nil {
+		s.flusher.stop()
+	}
+	for _, l := range s.listeners {
+		l.close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	err := s.group.Stop(ctx)
+	s.looping.Store(false)
+	s.state.Store(int32(stopped))
+	s.clusters.Close()
+	for _, w := range s.workers {
+		w.Logs.Flush()
+	}
+	s.logs.Close()
+	close(s.done)
+	return err
+}

@@ -1,0 +1,184 @@
+package stats
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// expand turns "a_{b,c(g)}" and comma lists of the specification into names with their kinds:
+// counter unless marked (g) gauge, (h) histogram.
+func expand(prefix, list string) map[string]string {
+	out := make(map[string]string)
+	for _, word := range strings.Fields(strings.ReplaceAll(list, "\n", " ")) {
+		stem, alternatives := "", []string{word}
+		if open := strings.IndexByte(word, '{'); open >= 0 {
+			stem = word[:open]
+			alternatives = strings.Split(strings.TrimSuffix(word[open+1:], "}"), ",")
+		}
+		for _, a := range alternatives {
+			kind := "counter"
+			if s, ok := strings.CutSuffix(a, "(g)"); ok {
+				a, kind = s, "gauge"
+			} else if s, ok := strings.CutSuffix(a, "(h)"); ok {
+				a, kind = s, "histogram"
+			}
+			out[prefix+stem+a] = kind
+		}
+	}
+	return out
+}
+
+func kinds(m *Merged) map[string]string {
+	out := make(map[string]string)
+	for _, c := range m.Counters {
+		out[c.Name] = "counter"
+	}
+	for _, g := range m.Gauges {
+		out[g.Name] = "gauge"
+	}
+	for _, h := range m.Histograms {
+		out[h.Name] = "histogram"
+	}
+	return out
+}
+
+// Every name of the specification that plain HTTP/1 can move exists with 0, and no other.
+func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
+	for _, row := range []struct {
+		title, prefix string
+		open          func(*Registry)
+		want          string
+		rooted        string
+	}{
+		{
+			title: "http_codecs.md 5 and router.md 11.1", prefix: "http.ingress.",
+			open: func(r *Registry) { NewHTTPStats(r, "ingress") },
+			want: `downstream_cx_{total,http1_total,upgrades_total,destroy,destroy_local,destroy_remote,destroy_active_rq,destroy_local_active_rq,destroy_remote_active_rq,protocol_error,rx_bytes_total,tx_bytes_total,drain_close,idle_timeout,max_duration_reached,max_requests_reached,overload_disable_keepalive,delayed_close_timeout}
+				downstream_flow_control_{paused_reading_total,resumed_reading_total}
+				downstream_rq_{total,http1_total,completed,1xx,2xx,3xx,4xx,5xx,rx_reset,tx_reset,response_before_rq_complete,non_relative_path,too_large,ws_on_non_ws_route,idle_timeout,header_timeout,timeout,max_duration_reached,overload_close,rejected_via_ip_detection,failed_path_normalization,redirected_with_normalized_path}
+				rs_too_large
+				downstream_cx_{active(g),http1_active(g),upgrades_active(g),rx_bytes_buffered(g),tx_bytes_buffered(g),length_ms(h)} downstream_rq_{active(g),time(h)}
+				no_{route,cluster} rq_{redirect,direct_response,total,reset_after_downstream_response_started,overload_local_reply}`,
+			rooted: "http1.{dropped_headers_with_underscores,requests_rejected_with_underscores_in_headers}",
+		},
+		{
+			title: "http_codecs.md 5, per listener", prefix: "listener.127.0.0.1_80.http.ingress.",
+			open: func(r *Registry) { NewListenerHTTPStats(r, "127.0.0.1:80", "ingress") },
+			want: "downstream_rq_{completed,1xx,2xx,3xx,4xx,5xx}",
+		},
+		{
+			title: "clusters.md 9 and router.md 11.2", prefix: "cluster.a_b.",
+			open: func(r *Registry) { NewClusterStats(r, "a:b") },
+			want: `upstream_cx_{total,http1_total,connect_fail,connect_timeout,idle_timeout,max_duration_reached,connect_attempts_exceeded,overflow,pool_overflow,destroy,destroy_local,destroy_remote,destroy_with_active_rq,destroy_local_with_active_rq,destroy_remote_with_active_rq,close_notify,rx_bytes_total,tx_bytes_total,protocol_error,max_requests,none_healthy}
+				upstream_flow_control_{paused_reading_total,resumed_reading_total,backed_up_total,drained_total}
+				membership_change update_{attempt,success,failure,empty,no_rebuild} bind_errors lb_healthy_panic
+				upstream_cx_{active(g),rx_bytes_buffered(g),tx_bytes_buffered(g)} membership_{total(g),healthy(g),degraded(g),excluded(g)} max_host_weight(g) warming_state(g)
+				upstream_cx_{connect_ms(h),length_ms(h)} upstream_rq_per_cx(h)
+				upstream_rq_{total,active(g),pending_total,pending_active(g),pending_overflow,pending_failure_eject,active_overflow,cancelled,maintenance_mode,timeout,max_duration_reached,per_try_timeout,per_try_idle_timeout,rx_reset,rx_reset_no_error,tx_reset,retry,retry_backoff_exponential,retry_backoff_ratelimited,retry_limit_exceeded,retry_success,retry_overflow}
+				retry_or_shadow_abandoned upstream_internal_redirect_{succeeded_total,failed_total}`,
+		},
+		{
+			title: "router.md 11.3, before any response", prefix: "cluster.c.",
+			open: func(r *Registry) { NewCodeStats(r, "cluster.c.") },
+			want: "upstream_rq_{completed,1xx,2xx,3xx,4xx,5xx,unknown,time(h)}",
+		},
+		{
+			title: "operations.md 3, listener", prefix: "listener.[__1]_80.",
+			open: func(r *Registry) { NewListenerStats(r, "[::1]:80") },
+			want: "downstream_cx_{total,active(g),destroy,length_ms(h),overflow,overload_reject,transport_socket_connect_timeout} downstream_pre_cx_{active(g),timeout} downstream_global_cx_overflow no_filter_chain_match",
+		},
+		{
+			title: "operations.md 3, worker", prefix: "listener.edge.worker_3.",
+			open: func(r *Registry) { NewListenerWorkerStats(r, "edge", 3) },
+			want: "downstream_cx_{total,active(g)}",
+		},
+		{
+			title: "operations.md 3, listener manager", prefix: "listener_manager.",
+			open: func(r *Registry) { NewListenerManagerStats(r) },
+			want: "listener_{added,modified,removed,stopped,create_success,create_failure,in_place_updated} total_listeners_{active(g),warming(g),draining(g)} total_filter_chains_draining(g) workers_started(g)",
+		},
+		{
+			title: "clusters.md 9, manager", prefix: "cluster_manager.",
+			open: func(r *Registry) { NewClusterManagerStats(r) },
+			want: "cluster_{added,modified,removed,updated} active_clusters(g) warming_clusters(g)",
+		},
+		{
+			title: "operations.md 3, server", prefix: "server.",
+			open: func(r *Registry) { NewServerStats(r, func() int64 { return 1 }) },
+			want: "uptime(g) concurrency(g) memory_{allocated(g),heap_size(g)} live(g) state(g) parent_connections(g) total_connections(g) version(g) days_until_first_cert_expiring(g) hot_restart_epoch(g) initialization_time_ms(h) static_unknown_fields dynamic_unknown_fields debug_assertion_failures",
+		},
+		{
+			title: "OP-32", prefix: "runtime.",
+			open: func(r *Registry) { NewRuntimeStats(r) },
+			want: "load_{success,error} num_{keys(g),layers(g)} admin_overrides_active(g) deprecated_feature_use",
+		},
+		{
+			title: "files", prefix: "filesystem.",
+			open: func(r *Registry) { NewFilesystemStats(r) },
+			want: "write_{buffered,completed,failed,total_buffered(g)} flushed_by_timer reopen_failed lines_dropped",
+		},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			r := NewRegistry()
+			row.open(r)
+			got, want := kinds(r.Collect()), expand(row.prefix, row.want)
+			for name, kind := range expand("", row.rooted) {
+				want[name] = kind
+			}
+			delete(got, "")
+			for name, kind := range want {
+				if got[name] != kind {
+					t.Errorf("%s is %q, want %s", name, got[name], kind)
+				}
+			}
+			for name := range got {
+				if want[name] == "" && name != "" {
+					t.Errorf("%s is in no list", name)
+				}
+			}
+		})
+	}
+}
+
+// A field's name is the CamelCase of its stat's name, so that code reads like a dashboard.
+func TestFieldsAreNamedAfterTheirStats(t *testing.T) {
+	for _, scope := range []any{HTTPStats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
+		typ := reflect.TypeOf(scope)
+		for i := range typ.NumField() {
+			field := typ.Field(i)
+			name, _, _ := strings.Cut(field.Tag.Get("stat"), ",")
+			name = strings.ReplaceAll(strings.ReplaceAll(name, "%dxx", "class"), ".", "_")
+			camel := regexp.MustCompile("(^|_)[a-z]").ReplaceAllStringFunc(name, func(s string) string { return strings.ToUpper(strings.TrimPrefix(s, "_")) })
+			camel = strings.NewReplacer("Http1", "HTTP1", "ViaIp", "ViaIP").Replace(camel)
+			if strings.ReplaceAll(camel, "_", "") != field.Name {
+				t.Errorf("%s.%s holds %s, want the name %s", typ.Name(), field.Name, name, camel)
+			}
+		}
+	}
+}
+
+func TestComputedServerGaugesAnswer(t *testing.T) {
+	r := NewRegistry()
+	NewServerStats(r, func() int64 { return 42 })
+	if got := gaugeValue(t, r, "server.uptime"); got != 42 {
+		t.Errorf("uptime %d, want 42", got)
+	}
+	allocated, heap := gaugeValue(t, r, "server.memory_allocated"), gaugeValue(t, r, "server.memory_heap_size")
+	if allocated < 1<<10 || heap < allocated {
+		t.Errorf("allocated %d, heap %d", allocated, heap)
+	}
+}
+
+func TestAnUnknownFieldTypePanicsAtStart(t *testing.T) {
+	defer func() {
+		if fmt.Sprint(recover()) == "<nil>" {
+			t.Fatal("registered a string")
+		}
+	}()
+	register(NewRegistry(), "x.", &struct {
+		A string `stat:"a"`
+	}{})
+}

@@ -1,0 +1,143 @@
+// Package worker is what one loop owns beyond sockets: its shard of the statistics and logs, its
+// balancers and upstream pools, its clock text and its random numbers. Everything here is
+// loop-owned; the control plane reaches it only by messages to the loop.
+package worker
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/mailbox"
+	"github.com/sluiceproxy/sluice/pool"
+	"github.com/sluiceproxy/sluice/pool/obj"
+	"github.com/sluiceproxy/sluice/proxy/accesslog"
+	"github.com/sluiceproxy/sluice/proxy/cluster"
+	"github.com/sluiceproxy/sluice/proxy/forwarded"
+	"github.com/sluiceproxy/sluice/proxy/stats"
+)
+
+// Worker is one loop's state.
+type Worker struct {
+	Loop  *engine.Loop
+	Stats *stats.Shard
+	Logs  *accesslog.Shard
+	// Random makes request ids, and chooses hosts. Seeded from the system; not for keys.
+	Random *rand.Rand
+
+	clusters  *cluster.Manager
+	upstreams map[*cluster.Cluster]*Upstream
+
+	conns     obj.List[pool.Conn]
+	held      held
+	dateUntil int64
+	date      [29]byte
+}
+
+// New makes the state of one loop.
+func New(l *engine.Loop, shard *stats.Shard, logs *accesslog.Shard, clusters *cluster.Manager) *Worker {
+	return &Worker{
+		Loop: l, Stats: shard, Logs: logs, clusters: clusters,
+		Random:    forwarded.NewRandom(),
+		upstreams: make(map[*cluster.Cluster]*Upstream),
+	}
+}
+
+// Cluster returns this loop's half of a cluster by name, nil when there is none. No allocation once
+// the loop has used the cluster.
+func (w *Worker) Cluster(name []byte) *Upstream {
+	c := w.clusters.Set().Lookup(name)
+	if c == nil {
+		return nil
+	}
+	if u := w.upstreams[c]; u != nil {
+		return u
+	}
+	return w.adopt(c)
+}
+
+// Date returns the Date header's text for now (RFC 9110 5.6.7), rendered once a second.
+// Valid until the next call.
+func (w *Worker) Date() []byte {
+	if now := w.Loop.Now(); now >= w.dateUntil {
+		wall := w.Loop.WallNow().UTC()
+		wall.AppendFormat(w.date[:0], "Mon, 02 Jan 2006 15:04:05 GMT")
+		w.dateUntil = now + int64(time.Second) - int64(wall.Nanosecond())
+	}
+	return w.date[:]
+}
+
+// Forget drops the state of clusters that are no longer configured: idle connections close at once,
+// busy ones when their stream ends. Runs on the loop.
+func (w *Worker) Forget(gone []*cluster.Cluster) {
+	for _, c := range gone {
+		if u := w.upstreams[c]; u != nil {
+			u.drain()
+			delete(w.upstreams, c)
+		}
+	}
+}
+
+// ForgetHosts drops the connections of hosts that left a cluster. Runs on the loop.
+func (w *Worker) ForgetHosts(c *cluster.Cluster, gone []*cluster.Host) {
+	u := w.upstreams[c]
+	if u == nil {
+		return
+	}
+	for _, h := range gone {
+		if e := u.endpoints[h]; e != nil {
+			e.drain()
+			delete(u.endpoints, h)
+		}
+	}
+}
+
+// Visit calls f for every cluster this loop has used. Runs on the loop.
+func (w *Worker) Visit(f func(u *Upstream)) {
+	for _, u := range w.upstreams {
+		f(u)
+	}
+}
+
+// Close drops every pool, for the end of the loop.
+func (w *Worker) Close() {
+	for c, u := range w.upstreams {
+		u.drain()
+		delete(w.upstreams, c)
+	}
+}
+
+// call carries a function to a loop. Cold path only: it allocates.
+type call struct {
+	f    func()
+	done chan struct{}
+}
+
+func (c *call) Run() {
+	c.f()
+	close(c.done)
+}
+
+var _ mailbox.Message = (*call)(nil)
+
+// Do runs f on the worker's loop and waits for it, at most the given time. It reports whether f ran.
+// Not to be called from a loop. When it reports false f may still run later: f must then touch
+// nothing the caller goes on using.
+func (w *Worker) Do(f func(), wait time.Duration) bool {
+	c := &call{f: f, done: make(chan struct{})}
+	deadline := time.Now().Add(wait)
+	for !w.Loop.Post(c) {
+		if time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t := time.NewTimer(time.Until(deadline))
+	defer t.Stop()
+	select {
+	case <-c.done:
+		return true
+	case <-t.C:
+		return false
+	}
+}

@@ -1,0 +1,111 @@
+package worker
+
+import (
+	"github.com/sluiceproxy/sluice/codec/http1"
+	"github.com/sluiceproxy/sluice/engine"
+)
+
+// joinBytes is the largest body piece that is copied behind its head rather than gathered: below it
+// one write(2) of copied bytes costs no more than a writev(2).
+const joinBytes = 2048
+
+// held is a head that was serialised and waits for the first body bytes of the same event, so that
+// both leave in one system call. At most one at a time per loop; FlushHeads runs before the event
+// ends.
+type held struct {
+	c   *engine.Conn
+	buf []byte
+}
+
+// HeadBuffer returns the buffer to append c's head to: what is already held for c, else empty.
+func (w *Worker) HeadBuffer(c *engine.Conn) []byte {
+	if w.held.c != c {
+		w.FlushHeads()
+		w.held.buf = w.held.buf[:0]
+	}
+	return w.held.buf
+}
+
+// HoldHead keeps b, which was appended to HeadBuffer(c), until the next write to c or FlushHeads.
+// It returns how many bytes were added.
+func (w *Worker) HoldHead(c *engine.Conn, b []byte) int {
+	n := len(b) - len(w.held.buf)
+	w.held.c, w.held.buf = c, b
+	return n
+}
+
+// FlushHeads writes what is held.
+func (w *Worker) FlushHeads() {
+	if c := w.held.c; c != nil {
+		w.held.c = nil
+		c.Write(w.held.buf)
+		w.trim()
+	}
+}
+
+// DropHead forgets what is held for c.
+func (w *Worker) DropHead(c *engine.Conn) {
+	if w.held.c == c {
+		w.held.c = nil
+	}
+}
+
+// maxHeldBytes bounds the buffer one huge head leaves behind.
+const maxHeldBytes = 64 << 10
+
+func (w *Worker) trim() {
+	if cap(w.held.buf) > maxHeldBytes {
+		w.held.buf = make([]byte, 0, 4096)
+	}
+	w.held.buf = w.held.buf[:0]
+}
+
+// WriteData writes p to c behind what is held for it.
+func (w *Worker) WriteData(c *engine.Conn, p []byte) {
+	if w.held.c != c {
+		if len(p) > 0 {
+			c.Write(p)
+		}
+		return
+	}
+	if len(p) <= joinBytes {
+		w.held.buf = append(w.held.buf, p...)
+		w.FlushHeads()
+		return
+	}
+	w.held.c = nil
+	c.Write2(w.held.buf, p)
+	w.trim()
+}
+
+// WriteChunk writes p as one chunk of a chunked body (RFC 9112 7.1), and the last chunk when end.
+func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end bool) {
+	b := w.HeadBuffer(c)
+	if len(p) > 0 {
+		b = http1.AppendChunk(b, len(p))
+	}
+	tail := crlf
+	switch {
+	case end && len(p) > 0:
+		tail = lastChunkAfterData
+	case end:
+		tail = lastChunk
+	case len(p) == 0:
+		return
+	}
+	if len(p) <= joinBytes {
+		b = append(append(b, p...), tail...)
+		w.held.c, w.held.buf = c, b
+		w.FlushHeads()
+		return
+	}
+	c.Write2(b, p)
+	// The chunk's end leaves with the next chunk of this event, or when the event ends.
+	w.held.c, w.held.buf = c, append(b[:0], tail...)
+}
+
+var (
+	crlf               = []byte("\r\n")
+	lastChunk          = []byte("0\r\n\r\n")
+	lastChunkAfterData = []byte("\r\n0\r\n\r\n")
+)
