@@ -67,9 +67,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// DrainListeners closes the listening sockets (/drain_listeners); with graceful, connections are
-// drained too. Requests under way are never cut.
-func (s *Server) DrainListeners(graceful bool) {
+// DrainListeners closes the listening sockets (/drain_listeners). With graceful, every response from
+// now on ends its connection; with keepOpen as well, the sockets stay open meanwhile (skip_exit).
+// Requests under way are never cut.
+func (s *Server) DrainListeners(graceful, keepOpen bool) {
 	s.mu.Lock()
 	var all []*listener
 	for _, l := range s.listeners {
@@ -78,9 +79,11 @@ func (s *Server) DrainListeners(graceful bool) {
 	}
 	s.mu.Unlock()
 	for _, l := range all {
-		l.close()
 		if graceful {
 			l.drain(s, false)
+		}
+		if !keepOpen {
+			l.close()
 		}
 	}
 }

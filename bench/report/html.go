@@ -68,7 +68,8 @@ type verdictView struct{ Text, Class string }
 // chart is a drawing of bars or marks, one line for each proxy.
 type chart struct {
 	Title         string
-	Width, Height int
+	Width, Height int // Height without the title
+	Top           int // room above the first line, for the title and the ticks
 	LabelX        int
 	Lines         []chartLine
 	Ticks         []chartTick
@@ -87,8 +88,14 @@ type chartTick struct {
 	Label string
 }
 
+// FullHeight is that of the whole drawing, which begins at -Top.
+func (c *chart) FullHeight() int { return c.Height + c.Top }
+
+// TitleY is where the title stands.
+func (c *chart) TitleY() int { return 14 - c.Top }
+
 func newChart(title string, lines int) *chart {
-	return &chart{Title: title, Width: chartWidth, Height: lines*barPitch + 24, LabelX: labelWidth - 8}
+	return &chart{Title: title, Width: chartWidth, Height: lines * barPitch, Top: 26, LabelX: labelWidth - 8}
 }
 
 // costChart draws one bar for each proxy, labelled with its cost and its ratio to the best peer.
@@ -134,6 +141,7 @@ func latencyChart(rows []Row, subject string) *chart {
 		l.Text = Short(r.P50) + " - " + Short(r.P99)
 		c.Lines = append(c.Lines, l)
 	}
+	c.Top += 20
 	for ns, label := 10e3, 0; ns <= latencyHigh; ns, label = ns*10, label+1 {
 		names := [...]string{"10us", "100us", "1ms", "10ms", "100ms", "1s", "10s"}
 		c.Ticks = append(c.Ticks, chartTick{X: latencyX(ns), Label: names[label]})

@@ -97,7 +97,8 @@ func (w *meter) sample(metric report.Metric, res *bench.Result) (report.Sample, 
 // runLoad measures one proxy under load.
 func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (report.Sample, error) {
 	l := s.load
-	l.Addr, l.Warmup, l.Duration = p.Spec.Listen, r.Profile.Warmup, r.Profile.Duration
+	l.Addr, l.MaxRequests = p.Spec.Listen, r.Profile.MaxRequests
+	l.Warmup, l.Duration = r.Profile.Warmup, r.Profile.Duration
 	w := &meter{ctx: ctx, r: r, p: p}
 	var res bench.Result
 	var err error

@@ -26,6 +26,9 @@ type Profile struct {
 	Rounds           int
 	Warmup, Duration time.Duration // of each load
 	Watch            time.Duration // how long memory is watched with a slow reader
+	// MaxRequests, when not 0, ends a measurement after that many requests already. It is for trying out
+	// that everything works, on a machine however busy.
+	MaxRequests int64
 }
 
 // Quick ends within two minutes with five proxies, Full within twenty.

@@ -45,7 +45,7 @@ func options(t *testing.T) Options {
 	return Options{
 		Profile: Profile{
 			Name: "test", Rounds: 2,
-			Warmup: 20 * time.Millisecond, Duration: 150 * time.Millisecond, Watch: 50 * time.Millisecond,
+			Duration: time.Minute, MaxRequests: 2000, Watch: 50 * time.Millisecond,
 		},
 		Peers:   []*peer.Peer{peer.ReverseProxy(os.Args[0], "reverse-proxy")},
 		Subject: "sluice", ProxyCPU: 0, LoadCPU: 1, OriginCommand: []string{os.Args[0], "origin"}, Command: "test",
@@ -71,7 +71,7 @@ func TestRunFillsAReport(t *testing.T) {
 			want = 1
 		}
 		if len(s.Samples) != want || len(s.Budgets) == 0 {
-			t.Errorf("%s: %d samples, %d budgets", s.Name, len(s.Samples), len(s.Budgets))
+			t.Errorf("%s: %d samples, %d budgets, refused %v", s.Name, len(s.Samples), len(s.Budgets), s.Refused)
 		}
 		for _, m := range s.Samples {
 			if m.Peer != "net/http" || m.RSS == 0 || m.Errors > 0 ||
@@ -91,7 +91,7 @@ func TestRunFillsAReport(t *testing.T) {
 
 func TestRunStopsWithItsContext(t *testing.T) {
 	o := options(t)
-	o.Profile.Duration = time.Hour
+	o.Profile.Duration, o.Profile.MaxRequests = time.Hour, 0
 	o.Only = []string{"h1-64"}
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -66,6 +67,11 @@ func (c *client) send(b []byte) {
 	if c.cut <= 0 || len(b) > 4096*c.cut {
 		c.conn.Write(b)
 		return
+	}
+	// The PROXY protocol lets receivers count on its line arriving whole.
+	if end := bytes.IndexByte(b, '\n'); end >= 0 && bytes.HasPrefix(b, []byte("PROXY ")) {
+		c.conn.Write(b[:end+1])
+		b = b[end+1:]
 	}
 	for piece := range slices.Chunk(b, c.cut) {
 		if _, err := c.conn.Write(piece); err != nil {

@@ -30,7 +30,8 @@ type Options struct {
 	// Workers is the number of proxy instances that run at a time. Default: the processors.
 	Workers int
 	// Cut, when positive, sends the client's bytes in pieces of that many, each by a write of its
-	// own. What must hold does not change: how bytes are cut has no meaning in HTTP.
+	// own. What must hold does not change: how bytes are cut has no meaning in HTTP. The listed
+	// differences of a peer may.
 	Cut int
 	// OriginAddr is where the origin listens, for a target that cannot be told. Default any port;
 	// when set, Workers is 1.

@@ -59,6 +59,7 @@ func TestRequestMadeFromNothing(t *testing.T) {
 	h.Method = header.MethodPut
 	h.SetAuthority([]byte("h"))
 	h.AddString(header.Unknown, "x-made", "1")
+	h.AddString(header.Host, "", "other") // the authority alone says
 	want := "PUT / HTTP/1.1\r\nhost: h\r\nx-made: 1\r\ncontent-length: 0\r\n\r\n"
 	if got := string(AppendRequestHead(nil, &h, Framing{})); got != want {
 		t.Errorf("\n got %q\nwant %q", got, want)

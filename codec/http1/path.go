@@ -147,9 +147,6 @@ func removeDotSegments(p []byte) []byte {
 		}
 		i = end
 	}
-	if len(out) == 0 {
-		return append(out, '/')
-	}
 	return out
 }
 

@@ -52,6 +52,9 @@ func TestRequestRefused(t *testing.T) {
 		{"HC-2 an absolute target with userinfo", line("GET http://u:p@x/ HTTP/1.1"), nil, ErrTarget},
 		{"HC-2 an absolute target with a bad port", line("GET http://x:y/ HTTP/1.1"), nil, ErrTarget},
 		{"HC-2 an absolute target with a backslash host", line("GET http://x\\y/ HTTP/1.1"), nil, ErrTarget},
+		{"HC-1 a scheme that begins with a digit", line("GET 1http://x/ HTTP/1.1"), nil, ErrTarget},
+		{"HC-1 a scheme with an underscore", line("GET ht_tp://x/ HTTP/1.1"), nil, ErrTarget},
+		{"RT-120 a scheme of every character it may have", line("GET aZ9+-.://x/ HTTP/1.1"), nil, ErrScheme},
 		{"RT-120 a scheme that is not HTTP", line("GET ftp://x/ HTTP/1.1"), nil, ErrScheme},
 		{"HC-3 no Host", "GET / HTTP/1.1\r\n\r\n", nil, ErrMissingHost},
 		{"HC-3 no Host beside an absolute target", "GET http://x/ HTTP/1.1\r\n\r\n", nil, ErrMissingHost},
@@ -119,6 +122,7 @@ func TestRequestRefused(t *testing.T) {
 		{"HC-23 differing fields", get("Content-Length: 5\r\ncontent-length: 6\r\n"), nil, ErrContentLength},
 		{"HC-23 over 63 bits", get("Content-Length: 9223372036854775808\r\n"), nil, ErrContentLength},
 		{"HC-23 far over 63 bits", get("Content-Length: 99999999999999999999999999\r\n"), nil, ErrContentLength},
+		{"HC-23 one over 64 bits, which wraps to one", get("Content-Length: 18446744073709551617\r\n"), nil, ErrContentLength},
 		{"HC-23 a space inside", get("Content-Length: 1 0\r\n"), nil, ErrContentLength},
 		{"HC-28 CONNECT with a length", "CONNECT x:80 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n", nil, ErrConnectBody},
 		{"HC-28 CONNECT with a coding", "CONNECT x:80 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", nil, ErrTransferEncoding},
@@ -175,6 +179,10 @@ func TestRequestAccepted(t *testing.T) {
 		},
 		{
 			"HC-4 HTTP/1.0 without Host", "GET / HTTP/1.0\r\n\r\n", http10,
+			"GET(1) scheme= authority= path=/ HTTP/1.0 none(-1) close  dropped=0",
+		},
+		{
+			"HC-55 HTTP/1.0 with an empty Host", "GET / HTTP/1.0\r\nHost:\r\n\r\n", http10,
 			"GET(1) scheme= authority= path=/ HTTP/1.0 none(-1) close  dropped=0",
 		},
 		{
@@ -291,6 +299,19 @@ func TestRequestAccepted(t *testing.T) {
 				t.Errorf("the base is %q", h.Base())
 			}
 		})
+	}
+}
+
+func TestMethods(t *testing.T) {
+	for m := header.MethodGet; m <= header.MethodPatch; m++ {
+		in := methodNames[m] + " / HTTP/1.1\r\nHost: x\r\n\r\n"
+		if m == header.MethodConnect {
+			in = "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n"
+		}
+		n, e, h := parseRequestText(t, in, defaults(nil))
+		if n != len(in) || h.Method != m || h.Text(h.MethodText) != methodNames[m] {
+			t.Errorf("%s: %d %q, read as %d %s", methodNames[m], n, e.Explain(), h.Method, h.Bytes(h.MethodText))
+		}
 	}
 }
 

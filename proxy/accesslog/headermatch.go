@@ -30,6 +30,9 @@ func compileHeaderMatcher(c *conf.HeaderMatcher) (*headerMatcher, error) {
 	if m.conf.Name == "" {
 		return nil, errors.New("name: must not be empty")
 	}
+	if m.conf.Name == "host" {
+		return nil, errors.New(`name: "host" is written ":authority" (RT-49)`)
+	}
 	if m.span = pseudo(m.conf.Name); m.conf.Name[0] == ':' && m.span == nil {
 		return nil, fmt.Errorf("name: there is no header %s", m.conf.Name)
 	}
@@ -38,23 +41,33 @@ func compileHeaderMatcher(c *conf.HeaderMatcher) (*headerMatcher, error) {
 	if c.IgnoreCase {
 		m.value = bytes.ToLower(m.value)
 	}
-	if c.Kind == conf.MatchRegex {
-		var err error
-		if m.regex, err = regexp.Compile("^(?:" + c.Value + ")$"); err != nil {
-			return nil, fmt.Errorf("regex: %w", err)
+	switch c.Kind {
+	case conf.MatchRegex:
+		// By itself first: "a)(b" is an error that the group around it would hide.
+		if _, err := regexp.Compile(c.Value); err != nil {
+			return nil, fmt.Errorf("safe_regex: %w", err)
+		}
+		m.regex = regexp.MustCompile(`\A(?:` + c.Value + `)\z`)
+	case conf.MatchRange:
+		if c.Start >= c.End {
+			return nil, fmt.Errorf("range_match: start %d is not below end %d", c.Start, c.End)
+		}
+	case conf.MatchPrefix, conf.MatchSuffix, conf.MatchContains:
+		if c.Value == "" {
+			return nil, errors.New("an empty prefix, suffix or contains value matches everything; use present_match")
 		}
 	}
 	return m, nil
 }
 
-// pseudo returns how to find a pseudo-header (and host, which is the authority).
+// pseudo returns how to find a pseudo-header, nil for other names.
 func pseudo(name string) func(*header.Head) header.Span {
 	switch name {
 	case ":method":
 		return func(h *header.Head) header.Span { return h.MethodText }
 	case ":path":
 		return func(h *header.Head) header.Span { return h.Path }
-	case ":authority", "host":
+	case ":authority":
 		return func(h *header.Head) header.Span { return h.Authority }
 	case ":scheme":
 		return func(h *header.Head) header.Span { return h.Scheme }
@@ -68,13 +81,14 @@ func (m *headerMatcher) match(h *header.Head) bool {
 	if h != nil {
 		value, found = m.find(h)
 	}
-	switch {
-	case m.conf.Kind == conf.MatchPresent:
+	switch m.conf.Kind {
+	case conf.MatchPresent:
 		return found != m.conf.Invert
-	case m.conf.Kind == conf.MatchAbsent:
+	case conf.MatchAbsent:
 		return found == m.conf.Invert
-	case !found && !m.conf.TreatMissingAsEmpty:
-		return m.conf.Invert
+	}
+	if !found && !m.conf.TreatMissingAsEmpty {
+		return false // RT-47: invert_match does not make a missing header match
 	}
 	return m.matchValue(value) != m.conf.Invert
 }

@@ -69,6 +69,18 @@ type HostLoad struct {
 	RqTotal, RqSuccess, RqError, RqTimeout, RqActive uint64
 }
 
+// Add adds another loop's counts.
+func (l *HostLoad) Add(o *HostLoad) {
+	l.CxTotal += o.CxTotal
+	l.CxActive += o.CxActive
+	l.CxConnectFail += o.CxConnectFail
+	l.RqTotal += o.RqTotal
+	l.RqSuccess += o.RqSuccess
+	l.RqError += o.RqError
+	l.RqTimeout += o.RqTimeout
+	l.RqActive += o.RqActive
+}
+
 // HostSet is the hosts of a cluster at one time. Immutable.
 type HostSet struct {
 	// Version goes up with every set of the cluster.

@@ -1,6 +1,9 @@
 package conf
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // RouteConfiguration is config.route.v3.RouteConfiguration.
 type RouteConfiguration struct {
@@ -15,6 +18,8 @@ type RouteConfiguration struct {
 	MaxDirectResponseBodyBytes int // 4096
 	VirtualHostHeader          string
 	ValidateClusters           bool
+	// Raw is the configuration as Envoy JSON, for /config_dump.
+	Raw json.RawMessage
 }
 
 // TLSRequirement is VirtualHost.require_tls.

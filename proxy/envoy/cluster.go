@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 deprecated fields are still common in configuration files
+
 package envoy
 
 import (
@@ -136,7 +138,6 @@ func (c *compiler) endpoint(m *endpointv3.LbEndpoint, at place, kind conf.Cluste
 
 // clusterProtocol compiles HttpProtocolOptions, or the older fields of the cluster itself.
 func (c *compiler) clusterProtocol(m *clusterv3.Cluster, at place, out *conf.Cluster) {
-	//nolint:staticcheck // the older fields are still common
 	common, h1, legacyMax := m.GetCommonHttpProtocolOptions(), m.GetHttpProtocolOptions(), m.GetMaxRequestsPerConnection()
 	commonAt, h1At := at.field("common_http_protocol_options"), at.field("http_protocol_options")
 	out.MaxRequestsPerConnection = int(number(legacyMax, 0))

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 deprecated fields are still common in configuration files
+
 package envoy
 
 import (
@@ -50,7 +52,6 @@ func (c *compiler) resolvers(list []*corev3.Address, at place) (out []netip.Addr
 
 // dns compiles the DNS fields of a cluster; the bootstrap's resolver is the default.
 func (c *compiler) dns(m *clusterv3.Cluster, at place, out *conf.Cluster) {
-	//nolint:staticcheck // the cluster's own fields are still common
 	refresh, failure, jitter, servers := m.GetDnsRefreshRate(), m.GetDnsFailureRefreshRate(), m.GetDnsJitter(), m.GetDnsResolvers()
 	out.DNSRefreshRate = c.duration(refresh, at.field("dns_refresh_rate"), out.DNSRefreshRate)
 	out.DNSFailureRefreshBase, out.DNSFailureRefreshMax = out.DNSRefreshRate, out.DNSRefreshRate
@@ -63,7 +64,7 @@ func (c *compiler) dns(m *clusterv3.Cluster, at place, out *conf.Cluster) {
 		}
 	}
 	out.DNSJitter = c.duration(jitter, at.field("dns_jitter"), 0)
-	out.RespectDNSTTL = m.GetRespectDnsTtl() //nolint:staticcheck // as above
+	out.RespectDNSTTL = m.GetRespectDnsTtl()
 	out.DNSFamily = conf.DNSFamily(m.GetDnsLookupFamily())
 	resolver := c.typedResolver(m.GetTypedDnsResolverConfig(), at.field("typed_dns_resolver_config"))
 	switch {
@@ -75,7 +76,7 @@ func (c *compiler) dns(m *clusterv3.Cluster, at place, out *conf.Cluster) {
 		resolver = c.resolver
 	}
 	out.DNSResolvers = resolver.servers
-	out.DNSUseTCP = resolver.tcp || m.GetUseTcpForDnsLookups() //nolint:staticcheck // as above
+	out.DNSUseTCP = resolver.tcp || m.GetUseTcpForDnsLookups()
 }
 
 func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }

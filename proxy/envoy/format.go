@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 deprecated fields are still common in configuration files
+
 package envoy
 
 import (
@@ -62,13 +64,13 @@ func (c *compiler) accessLogs(list []*accesslogv3.AccessLog, at place) (out []*c
 // fileFormat reads log_format and the two older ways to say it.
 func (c *compiler) fileFormat(m *filev3.FileAccessLog, at place) *conf.Format {
 	switch format := m.GetAccessLogFormat().(type) {
-	case *filev3.FileAccessLog_Format: //nolint:staticcheck // still common
+	case *filev3.FileAccessLog_Format:
 		if format.Format == "" {
 			return nil
 		}
 		c.formatString(format.Format, at.field("format"))
 		return &conf.Format{Text: format.Format}
-	case *filev3.FileAccessLog_TypedJsonFormat: //nolint:staticcheck // still common
+	case *filev3.FileAccessLog_TypedJsonFormat:
 		return &conf.Format{JSON: c.jsonObject(format.TypedJsonFormat, at.field("typed_json_format"))}
 	}
 	return c.format(m.GetLogFormat(), at.field("log_format"))
@@ -81,7 +83,7 @@ func (c *compiler) format(m *corev3.SubstitutionFormatString, at place) *conf.Fo
 	}
 	out := &conf.Format{ContentType: m.GetContentType(), OmitEmptyValues: m.GetOmitEmptyValues()}
 	switch f := m.GetFormat().(type) {
-	case *corev3.SubstitutionFormatString_TextFormat: //nolint:staticcheck // still common
+	case *corev3.SubstitutionFormatString_TextFormat:
 		out.Text = f.TextFormat
 		c.formatString(out.Text, at.field("text_format"))
 	case *corev3.SubstitutionFormatString_TextFormatSource:

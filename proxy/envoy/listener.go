@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 deprecated fields are still common in configuration files
+
 package envoy
 
 import (
@@ -134,7 +136,7 @@ func (c *compiler) admin(m *bootstrapv3.Admin, at place) *conf.Admin {
 			c.errs.at(here, "not supported: admin requests are not logged; only a file logger with path /dev/null is accepted")
 		}
 	}
-	if path := m.GetAccessLogPath(); path != "" && path != "/dev/null" { //nolint:staticcheck // still common
+	if path := m.GetAccessLogPath(); path != "" && path != "/dev/null" {
 		c.errs.at(at.field("access_log_path"), "not supported: admin requests are not logged; only /dev/null is accepted")
 	}
 	for i, matcher := range m.GetAllowPaths() {

@@ -44,7 +44,12 @@ func checkErrors(t interface {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		list = joined.Unwrap()
 	}
-	lines, line, col := bytes.Count(data, []byte("\n"))+2, 0, 0
+	lines, line, col := 2, 0, 0
+	for _, r := range string(data) {
+		if strings.ContainsRune("\n\r\u0085\u2028\u2029", r) { // what YAML 1.1 ends lines with
+			lines++
+		}
+	}
 	for _, one := range list {
 		var e *Error
 		switch {

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 deprecated fields are still common in configuration files
+
 package envoy
 
 import (
@@ -58,17 +60,17 @@ func (c *compiler) headerMatcher(m *routev3.HeaderMatcher, at place) *conf.Heade
 	case *routev3.HeaderMatcher_StringMatch:
 		match := c.stringMatcher(s.StringMatch, at.field("string_match"))
 		out.Kind, out.Value, out.IgnoreCase = match.kind, match.value, match.ignoreCase
-	case *routev3.HeaderMatcher_ExactMatch: //nolint:staticcheck // still common
+	case *routev3.HeaderMatcher_ExactMatch:
 		if s.ExactMatch != "" { // empty: any value (routing.md 6.1)
 			out.Kind, out.Value = conf.MatchExact, s.ExactMatch
 		}
-	case *routev3.HeaderMatcher_PrefixMatch: //nolint:staticcheck // still common
+	case *routev3.HeaderMatcher_PrefixMatch:
 		out.Kind, out.Value = conf.MatchPrefix, s.PrefixMatch
-	case *routev3.HeaderMatcher_SuffixMatch: //nolint:staticcheck // still common
+	case *routev3.HeaderMatcher_SuffixMatch:
 		out.Kind, out.Value = conf.MatchSuffix, s.SuffixMatch
-	case *routev3.HeaderMatcher_ContainsMatch: //nolint:staticcheck // still common
+	case *routev3.HeaderMatcher_ContainsMatch:
 		out.Kind, out.Value = conf.MatchContains, s.ContainsMatch
-	case *routev3.HeaderMatcher_SafeRegexMatch: //nolint:staticcheck // still common
+	case *routev3.HeaderMatcher_SafeRegexMatch:
 		out.Kind, out.Value = conf.MatchRegex, c.regex(s.SafeRegexMatch, at.field("safe_regex_match"))
 	case *routev3.HeaderMatcher_RangeMatch:
 		out.Kind, out.Start, out.End = conf.MatchRange, s.RangeMatch.GetStart(), s.RangeMatch.GetEnd()
@@ -140,7 +142,7 @@ func (c *compiler) headerValues(list []*corev3.HeaderValueOption, at place) (out
 			Action: conf.AppendAction(m.GetAppendAction()), KeepEmpty: m.GetKeepEmptyValue(),
 		}
 		c.formatString(value.Value, header.field("value"))
-		if legacy := m.GetAppend(); legacy != nil { //nolint:staticcheck // RT-69
+		if legacy := m.GetAppend(); legacy != nil {
 			if m.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
 				c.errs.at(here.field("append"), "excludes append_action: only one of them may be set")
 			}

@@ -71,18 +71,6 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 	st := a.st
 	a.endpoint, a.priority = e, uint8(priority)
 	st.info.Attempts++
-	u := st.cluster
-	s := st.w.Stats
-	if !u.C.Breakers[priority].TryRequest() {
-		s.Inc(u.C.Stats.UpstreamRqPendingOverflow)
-		a.fail(reason.Overflow)
-		return
-	}
-	a.counted = true
-	s.Inc(u.C.Stats.UpstreamRqTotal)
-	s.GaugeAdd(u.C.Stats.UpstreamRqActive, 1)
-	e.Load.RqTotal++
-	e.Load.RqActive++
 	a.state = attemptPending
 	a.req.Owner = a
 	e.Pool(priority).Acquire(&a.req)
@@ -90,7 +78,22 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 
 // OnPoolReady is the pool's answer: a connection that is ours until released.
 func (a *attempt) OnPoolReady(pc *pool.Conn) {
-	st := a.st
+	st, c := a.st, a.st.cluster.C
+	s := st.w.Stats
+	if !c.Breakers[a.priority].TryRequest() {
+		s.Inc(c.Stats.UpstreamRqPendingOverflow) // ROUTER-71
+		s.Inc(c.Stats.UpstreamRqActiveOverflow)
+		a.state = attemptIdle
+		pc.SetHandler(a)
+		pc.Release(true)
+		a.fail(reason.Overflow)
+		return
+	}
+	a.counted = true
+	s.Inc(c.Stats.UpstreamRqTotal)
+	s.GaugeAdd(c.Stats.UpstreamRqActive, 1)
+	a.endpoint.Load.RqTotal++
+	a.endpoint.Load.RqActive++
 	a.pc = pc
 	a.state = attemptHead
 	a.opts = &st.cluster.Parse
@@ -118,6 +121,9 @@ func (a *attempt) OnPoolFailure(f pool.Failure, err error) {
 		r = reason.LocalConnectFailure
 	case pool.Closed:
 		r = reason.Stopped
+	}
+	if f != pool.Overflow {
+		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqPendingFailureEject)
 	}
 	if err != nil {
 		a.st.info.UpstreamFailure = err.Error()

@@ -28,17 +28,22 @@ const none = math.MaxUint32
 // Immutable. The zero value matches nothing.
 type pathIndex struct {
 	nodes []node
+	terms []term
 	// fold: literals are in lower case and path bytes are folded before they are compared.
 	fold bool
 }
 
-// node is one cache line: what is between its parent and itself, and what ends or goes on here.
+// node is one cache line, and for most steps of a walk the only one read.
 type node struct {
-	edge     string // literal bytes between the parent and this node; not empty but for the root
-	labels   string // first byte of each child's edge, ascending
-	terms    []term // routes whose literal ends here, by ordinal
+	edge     string // literal bytes after the one that labels this node in its parent
+	labels   string // byte that leads to each child, ascending
 	children uint32 // place of the first child in nodes; the others follow it
+	terms    uint32 // routes whose literal ends here: a run of pathIndex.terms, by ordinal
+	ends     uint32 // end of that run
 	least    uint32 // smallest ordinal in this subtree
+	// dense: the labels are the bytes from low to high without a gap, so that they need not be read.
+	dense     bool
+	low, high byte
 }
 
 // term is a route at the node where its literal ends.
@@ -87,8 +92,10 @@ func (x *pathIndex) fill(place int, literals []literal, depth int) uint32 {
 	n := x.nodes[place]
 	n.least = none
 	if len(literals[0].text) == depth {
-		n.terms = literals[0].terms
-		n.least = n.terms[0].ordinal
+		n.terms = uint32(len(x.terms))
+		x.terms = append(x.terms, literals[0].terms...)
+		n.ends = uint32(len(x.terms))
+		n.least = literals[0].terms[0].ordinal
 		literals = literals[1:]
 	}
 	var groups [][]literal
@@ -102,12 +109,16 @@ func (x *pathIndex) fill(place int, literals []literal, depth int) uint32 {
 		literals = literals[size:]
 	}
 	n.labels, n.children = string(labels), uint32(len(x.nodes))
+	if k := len(labels); k > 0 {
+		n.low, n.high = labels[0], labels[k-1]
+		n.dense = int(n.high-n.low) == k-1
+	}
 	x.nodes = append(x.nodes, make([]node, len(groups))...)
 	for i, g := range groups {
 		// Sorted: what the first and the last share, all share.
 		end := depth + sharedLen(g[0].text[depth:], g[len(g)-1].text[depth:])
 		child := int(n.children) + i
-		x.nodes[child].edge = g[0].text[depth:end]
+		x.nodes[child].edge = g[0].text[depth+1 : end]
 		n.least = min(n.least, x.fill(child, g, end))
 	}
 	x.nodes[place] = n
@@ -131,12 +142,12 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 	}
 	n, at := &x.nodes[0], 0
 	for n.least < best {
-		for i := range n.terms {
-			t := &n.terms[i]
+		for i := n.terms; i < n.ends; i++ {
+			t := &x.terms[i]
 			if t.ordinal >= best {
 				break
 			}
-			if t.ends(path, at) && (t.plain || routes[t.ordinal].holds(in)) {
+			if t.fits(path, at) && (t.plain || routes[t.ordinal].holds(in)) {
 				best = t.ordinal
 				break
 			}
@@ -148,26 +159,43 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 		if x.fold {
 			c = lowerByte(c)
 		}
-		i := strings.IndexByte(n.labels, c)
-		if i < 0 {
+		child := n.child(c)
+		if child == 0 {
 			return best
 		}
-		n = &x.nodes[int(n.children)+i]
-		end := at + len(n.edge)
-		if end > len(path) || !x.same(path[at:end], n.edge) {
-			return best
+		n = &x.nodes[child]
+		at++
+		if n.edge != "" {
+			end := at + len(n.edge)
+			if end > len(path) || !x.same(path[at:end], n.edge) {
+				return best
+			}
+			at = end
 		}
-		at = end
 	}
 	return best
+}
+
+// child returns the place of the child that c leads to, 0 (the root, no one's child) for none.
+func (n *node) child(c byte) uint32 {
+	if n.dense {
+		if c < n.low || c > n.high {
+			return 0
+		}
+		return n.children + uint32(c-n.low)
+	}
+	if i := strings.IndexByte(n.labels, c); i >= 0 {
+		return n.children + uint32(i)
+	}
+	return 0
 }
 
 func (x *pathIndex) same(b []byte, edge string) bool {
 	return string(b) == edge || x.fold && header.EqualFold(b, edge)
 }
 
-// ends says whether the specifier holds for a path whose first at bytes are the literal (RT-41).
-func (t *term) ends(path []byte, at int) bool {
+// fits says whether the specifier holds for a path whose first at bytes are the literal (RT-41).
+func (t *term) fits(path []byte, at int) bool {
 	switch t.kind {
 	case conf.PathExact:
 		return at == len(path)

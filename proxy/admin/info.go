@@ -1,0 +1,80 @@
+package admin
+
+import (
+	"fmt"
+	"net/http"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/sluiceproxy/sluice/proxy/conf"
+)
+
+func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) + "s" }
+
+func nodeJSON(n conf.Node) map[string]any {
+	return map[string]any{
+		"id": n.ID, "cluster": n.Cluster, "user_agent_name": "sluice",
+		"locality": map[string]string{"region": n.Region, "zone": n.Zone, "sub_zone": n.SubZone},
+	}
+}
+
+func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
+	c, _ := s.o.Server.Config()
+	up := time.Since(s.o.Server.Started())
+	writeJSON(w, map[string]any{
+		"version": s.o.Version, "state": s.o.Server.State().String(), "hot_restart_version": "disabled",
+		"command_line_options": s.o.CommandLine, "node": nodeJSON(c.Node),
+		"uptime_current_epoch": seconds(up), "uptime_all_epochs": seconds(up),
+	})
+}
+
+// memory prints Envoy's fields from the Go runtime, and beside them the counts that show whether the
+// hot path allocates.
+func (s *Server) memory(w http.ResponseWriter, _ *http.Request) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	u := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	writeJSON(w, map[string]string{
+		"allocated": u(m.HeapAlloc), "heap_size": u(m.HeapSys), "pageheap_unmapped": u(m.HeapReleased),
+		"pageheap_free": u(m.HeapIdle - m.HeapReleased), "total_thread_cache": u(m.MCacheInuse), "total_physical_bytes": u(m.Sys - m.HeapReleased),
+		"go_mallocs": u(m.Mallocs), "go_frees": u(m.Frees), "go_gc_cycles": u(uint64(m.NumGC)), "go_heap_objects": u(m.HeapObjects),
+	})
+}
+
+// certs lists certificates; plain listeners and clusters have none.
+func (s *Server) certs(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, map[string]any{"certificates": []any{}})
+}
+
+func (s *Server) runtime(w http.ResponseWriter, _ *http.Request) {
+	c, _ := s.o.Server.Config()
+	type entry struct {
+		LayerValues []string `json:"layer_values"`
+		FinalValue  string   `json:"final_value"`
+	}
+	entries := make(map[string]entry, len(c.Runtime))
+	for k, v := range c.Runtime {
+		entries[k] = entry{[]string{v}, v}
+	}
+	writeJSON(w, map[string]any{"layers": []string{"static"}, "entries": entries})
+}
+
+func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
+	list := s.o.Server.Listeners()
+	if r.URL.Query().Get("format") == "json" {
+		out := make([]any, 0, len(list))
+		for _, l := range list {
+			for _, a := range l.Addresses {
+				out = append(out, map[string]any{"name": l.Name, "local_address": addressJSON(a.String())})
+			}
+		}
+		writeJSON(w, map[string]any{"listener_statuses": out})
+		return
+	}
+	for _, l := range list {
+		for _, a := range l.Addresses {
+			fmt.Fprintf(w, "%s::%s\n", l.Name, a)
+		}
+	}
+}

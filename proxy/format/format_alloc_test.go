@@ -1,0 +1,29 @@
+//go:build !race
+
+package format
+
+import "testing"
+
+func TestAppendingDoesNotAllocate(t *testing.T) {
+	i := fullInfo()
+	dst := make([]byte, 0, 4096)
+	everything := "%START_TIME% %START_TIME(%d/%b/%Y:%H:%M:%S %z)% %START_TIME_LOCAL% %REQ(:METHOD)% %REQ(X-NONE?X-LONG):3% %RESP(:STATUS)% %RESP(CONTENT-TYPE)% %TRAILER(X-TRAILER)% " +
+		"%PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_SENT% %DURATION% %UPSTREAM_HOST% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT% %GRPC_STATUS% %UPSTREAM_HOST_NAME%\n"
+	text, err := Compile(everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	typed, err := CompileJSON(jsonObject("a", "%RESPONSE_CODE%", "b", everything, "c", "%LOCAL_REPLY_BODY%", "d", jsonObject("e", "%REQ(X)%")), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, work := range map[string]func(){
+		"Append":       func() { dst = text.Append(dst[:0], i) },
+		"AppendHeader": func() { dst = text.AppendHeader(dst[:0], i) },
+		"JSON":         func() { dst = typed.Append(dst[:0], i) },
+	} {
+		if n := testing.AllocsPerRun(100, work); n != 0 {
+			t.Errorf("%s: %v allocations a line", name, n)
+		}
+	}
+}

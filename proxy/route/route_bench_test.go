@@ -1,0 +1,64 @@
+package route
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+)
+
+// BenchmarkMatch measures one look-up in tables of 10 to 10,000 routes, half prefixes and half exact
+// paths, with requests spread over all of them.
+func BenchmarkMatch(b *testing.B) {
+	for _, size := range []int{10, 100, 1000, 10_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			var routes []*conf.Route
+			for i := range size {
+				m := prefix(fmt.Sprintf("/service-%05d/", i))
+				if i%2 == 1 {
+					m = exact(fmt.Sprintf("/service-%05d/items", i))
+				}
+				routes = append(routes, forward("r", m))
+			}
+			table := mustCompile(b, oneHost(routes...))
+			heads := make([]*header.Head, 256)
+			for i := range heads {
+				heads[i] = request(b, fmt.Sprintf("GET /service-%05d/items?id=1", i*7919%size))
+			}
+			in := Input{}
+			b.ResetTimer()
+			for i := range b.N {
+				in.Head = heads[i&255]
+				if table.Match(&in).Route == nil {
+					b.Fatal("no route")
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkMatchHosts measures one look-up among many virtual hosts.
+func BenchmarkMatchHosts(b *testing.B) {
+	for _, size := range []int{10, 10_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			var domains []string
+			for i := range size {
+				domains = append(domains, fmt.Sprintf("host-%05d.example.com", i), fmt.Sprintf("*.host-%05d.example.com", i))
+			}
+			table := mustCompile(b, hosts(domains...))
+			in := Input{}
+			heads := make([]*header.Head, 256)
+			for i := range heads {
+				heads[i] = request(b, "GET /", fmt.Sprintf("host: host-%05d.example.com", i*7919%size))
+			}
+			b.ResetTimer()
+			for i := range b.N {
+				in.Head = heads[i&255]
+				if table.Match(&in).Route == nil {
+					b.Fatal("no route")
+				}
+			}
+		})
+	}
+}
