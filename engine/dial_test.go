@@ -190,7 +190,6 @@ func TestDescriptorsAreReusedAtOnce(t *testing.T) {
 			if string(view) != "ping" {
 				t.Errorf("got %q", view)
 			}
-			fd := c.FD()
 			if left%2 == 0 {
 				c.Close()
 			} else {
@@ -201,7 +200,6 @@ func TestDescriptorsAreReusedAtOnce(t *testing.T) {
 			} else {
 				next(i, left-1)
 			}
-			_ = fd
 			return len(view)
 		}
 		c := l.Dial(engine.DialSpec{Addr: addr, Timeout: 10 * time.Second}, p)

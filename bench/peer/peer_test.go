@@ -62,6 +62,10 @@ func TestPeersAnswerRight(t *testing.T) {
 				if err := probe(t.Context(), r.Spec.Listen); err != nil {
 					t.Error(err)
 				}
+				r.Refresh()
+				if want := map[string]int{"nginx": 2}[p.Name]; len(r.pids) < max(1, want) {
+					t.Errorf("processes %v: the worker is missing", r.pids)
+				}
 				if u, err := r.Usage(); err != nil || u.RSS == 0 {
 					t.Errorf("usage %+v (%v)", u, err)
 				}
@@ -238,8 +242,9 @@ func TestUsageCountsTheWholeTree(t *testing.T) {
 		killGroup(cmd.Process.Pid)
 		_ = cmd.Wait()
 	}()
+	p := &Process{cmd: cmd}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		p := &Process{pids: tree(cmd.Process.Pid)}
+		p.Refresh() // the child may not be there at first
 		if u, err := p.Usage(); err == nil && len(p.pids) == 2 && u.CPU >= 50*time.Millisecond {
 			break
 		}

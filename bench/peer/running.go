@@ -45,9 +45,13 @@ func StartPinned(ctx context.Context, cpu int, addr string, env []string, comman
 		p.Stop()
 		return nil, fmt.Errorf("%s: %w%s", command[0], err, p.lastWords())
 	}
-	p.pids = tree(p.cmd.Process.Pid)
+	p.Refresh()
 	return p, nil
 }
+
+// Refresh looks for the program's processes again. A master listens before it forks its worker, so call
+// it once the program has answered and before Usage counts.
+func (p *Process) Refresh() { p.pids = tree(p.cmd.Process.Pid) }
 
 func (p *Process) await(ctx context.Context, addr string) error {
 	var d net.Dialer
@@ -107,7 +111,7 @@ type Usage struct {
 	RSS int64         // bytes; pages shared between its processes count more than once
 }
 
-// Usage reads /proc. CPU has the resolution of the kernel's clock tick, 10 ms.
+// Usage reads /proc for the processes that Refresh found. CPU has the resolution of the kernel's clock tick, 10 ms.
 func (p *Process) Usage() (u Usage, err error) {
 	for i, pid := range p.pids {
 		one, err := usageOf(pid, i == 0)

@@ -66,6 +66,9 @@ func (w *meter) sample(metric report.Metric, res *bench.Result) (report.Sample, 
 	}
 	elapsed := w.after.at.Sub(w.before.at)
 	cpu := w.after.proxy.CPU - w.before.proxy.CPU
+	if cpu <= 0 {
+		return report.Sample{}, fmt.Errorf("no CPU time was counted for %d requests", res.Requests)
+	}
 	share := func(d time.Duration) float64 { return float64(d) / float64(elapsed) }
 	m := report.Sample{
 		Requests:    res.Requests,
@@ -96,6 +99,7 @@ func (w *meter) sample(metric report.Metric, res *bench.Result) (report.Sample, 
 
 // runLoad measures one proxy under load.
 func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (report.Sample, error) {
+	p.Refresh()
 	l := s.load
 	l.Addr, l.MaxRequests = p.Spec.Listen, r.Profile.MaxRequests
 	l.Warmup, l.Duration = r.Profile.Warmup, r.Profile.Duration

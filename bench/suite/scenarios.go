@@ -105,6 +105,7 @@ func settled(ctx context.Context, p *peer.Running) (rss int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	p.Refresh()
 	u, err := p.Usage()
 	return u.RSS, err
 }

@@ -158,6 +158,10 @@ func TestSampleDividesByTheRightThings(t *testing.T) {
 	if _, err = w.sample(report.CPUPerRequest, &bench.Result{}); err == nil {
 		t.Error("a cost without a request")
 	}
+	w.after.proxy.CPU = w.before.proxy.CPU
+	if _, err = w.sample(report.CPUPerRequest, res); err == nil {
+		t.Error("requests that cost nothing")
+	}
 }
 
 const wrkText = `Running 2s test @ http://127.0.0.1:9000/

@@ -213,13 +213,14 @@ func (o *origin) play(t *tap, r *bufio.Reader, m *message, a Answer) bool {
 	return read || m.readBody(r) == nil
 }
 
-// write sends unless the case is over: what is read after that is only for the record.
+// write sends, and says whether the connection is still good. When the case is over nothing is sent:
+// what is read then is only for the record.
 func (o *origin) write(t *tap, s string) bool {
 	o.mu.Lock()
 	over := o.over
 	o.mu.Unlock()
 	if over {
-		return false
+		return true
 	}
 	t.SetWriteDeadline(time.Now().Add(5 * time.Second))
 	_, err := t.Write([]byte(s))

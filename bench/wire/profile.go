@@ -39,6 +39,7 @@ const (
 - name: envoy.filters.listener.proxy_protocol
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol`
+	internalTen   = `internal_address_config: { cidr_ranges: [{ address_prefix: 10.0.0.0, prefix_len: 8 }] }`
 	proxyPreamble = "PROXY TCP4 127.0.0.1 127.0.0.1 1 1\r\n"
 	underscores   = "underscores_in_headers on;"
 	experimental  = "expose-experimental-directives"
@@ -119,36 +120,40 @@ http-request normalize-uri percent-decode-unreserved`},
 	"strip-matching-port": {hcm: `strip_matching_host_port: true`},
 	"strip-dot":           {hcm: `strip_trailing_host_dot: true`, nginx: &nginxProfile{host: "$host"}},
 
+	// The peer profiles take the client's address from a PROXY line, the others see 127.0.0.1.
 	"edge": {
+		hcm:     `use_remote_address: true`,
+		nginx:   &nginxProfile{location: nginxAppend},
+		haproxy: &haproxyProfile{frontend: "option forwardfor"},
+	},
+	"edge-peer": {
 		hcm:      `use_remote_address: true`,
 		listener: proxyFilter, preamble: proxyPreamble,
 		nginx:   &nginxProfile{listen: "proxy_protocol", server: nginxPeer, location: nginxAppend},
 		haproxy: &haproxyProfile{bind: "accept-proxy", frontend: "option forwardfor"},
 	},
 	"edge-two-hops": {
+		hcm:     "use_remote_address: true\nxff_num_trusted_hops: 2",
+		nginx:   &nginxProfile{location: nginxAppend},
+		haproxy: &haproxyProfile{frontend: "option forwardfor"},
+	},
+	"edge-two-hops-peer": {
 		hcm:      "use_remote_address: true\nxff_num_trusted_hops: 2",
 		listener: proxyFilter, preamble: proxyPreamble,
 		nginx:   &nginxProfile{listen: "proxy_protocol", server: nginxPeer, location: nginxAppend},
 		haproxy: &haproxyProfile{bind: "accept-proxy", frontend: "option forwardfor"},
 	},
 	"edge-skip-append": {
-		hcm:      "use_remote_address: true\nskip_xff_append: true",
-		listener: proxyFilter, preamble: proxyPreamble,
-		nginx:   &nginxProfile{listen: "proxy_protocol", server: underscores},
-		haproxy: &haproxyProfile{bind: "accept-proxy"},
+		hcm:   "use_remote_address: true\nskip_xff_append: true",
+		nginx: &nginxProfile{}, haproxy: &haproxyProfile{},
 	},
-	"edge-internal": {
-		hcm:      "use_remote_address: true\ninternal_address_config: { cidr_ranges: [{ address_prefix: 10.0.0.0, prefix_len: 8 }] }",
+	"edge-internal-peer": {
+		hcm:      "use_remote_address: true\n" + internalTen,
 		listener: proxyFilter, preamble: proxyPreamble,
 	},
-	"inner": {
-		hcm:      `internal_address_config: { cidr_ranges: [{ address_prefix: 10.0.0.0, prefix_len: 8 }] }`,
-		listener: proxyFilter, preamble: proxyPreamble,
-	},
-	"inner-two-hops": {
-		hcm:      "xff_num_trusted_hops: 2\ninternal_address_config: { cidr_ranges: [{ address_prefix: 10.0.0.0, prefix_len: 8 }] }",
-		listener: proxyFilter, preamble: proxyPreamble,
-	},
+	"inner":          {hcm: internalTen},
+	"inner-peer":     {hcm: internalTen, listener: proxyFilter, preamble: proxyPreamble},
+	"inner-two-hops": {hcm: "xff_num_trusted_hops: 2\n" + internalTen},
 
 	"named":              {hcm: "server_name: wire\nvia: wire-proxy"},
 	"server-if-absent":   {hcm: `server_header_transformation: APPEND_IF_ABSENT`},

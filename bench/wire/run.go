@@ -3,7 +3,6 @@ package wire
 import (
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"runtime"
 	"strings"
@@ -66,9 +65,9 @@ type Result struct {
 // shardCases is how many cases share one proxy instance at most.
 const shardCases = 40
 
-// Run runs cases against t and returns a result for each, in the same order. An error means that the
-// target could not be started.
-func Run(t Target, cases []*Case, opt Options) ([]Result, error) {
+// Run runs cases against t and returns a result for each, in the same order. Where the target does
+// not start for a profile, its cases fail and the first of them tells why.
+func Run(t Target, cases []*Case, opt Options) []Result {
 	if opt.Timeout == 0 {
 		opt.Timeout = 3 * time.Second
 	}
@@ -81,15 +80,12 @@ func Run(t Target, cases []*Case, opt Options) ([]Result, error) {
 		opt.Workers = 1
 	}
 	results := make([]Result, len(cases))
-	errs := make([]error, opt.Workers)
 	work := make(chan []int)
 	var wg sync.WaitGroup
-	for w := range opt.Workers {
+	for range opt.Workers {
 		wg.Go(func() {
 			for shard := range work {
-				if err := runShard(t, cases, shard, opt, results); err != nil && errs[w] == nil {
-					errs[w] = err
-				}
+				runShard(t, cases, shard, opt, results)
 			}
 		})
 	}
@@ -98,7 +94,7 @@ func Run(t Target, cases []*Case, opt Options) ([]Result, error) {
 	}
 	close(work)
 	wg.Wait()
-	return results, errors.Join(errs...)
+	return results
 }
 
 // shards groups the indexes of cases by profile, a bounded number in each.
@@ -117,32 +113,35 @@ func shards(cases []*Case) [][]int {
 	return out
 }
 
-func runShard(t Target, cases []*Case, shard []int, opt Options, results []Result) error {
+// runShard fills in the results of the cases at the indexes of shard, which share a profile.
+func runShard(t Target, cases []*Case, shard []int, opt Options, results []Result) {
 	name := cases[shard[0]].Profile
+	all := func(o Outcome, first, others []string) {
+		for _, i := range shard {
+			results[i] = Result{Case: cases[i], Outcome: o, Bad: first}
+			first = others
+		}
+	}
 	o, err := newOrigin(opt.OriginAddr)
 	if err != nil {
-		return err
+		all(Fails, []string{err.Error()}, []string{"no origin"})
+		return
 	}
 	defer o.close()
 	addr, stop, err := t.Start(name, o.addr())
-	if errors.Is(err, ErrNoProfile) {
-		for _, i := range shard {
-			results[i] = Result{Case: cases[i], Outcome: NotApplicable}
-		}
-		return nil
-	}
-	if err != nil {
-		for _, i := range shard {
-			results[i] = Result{Case: cases[i], Outcome: Fails, Bad: []string{"the target does not start"}}
-		}
-		return fmt.Errorf("%s, profile %s: %w", t.Name, name, err)
+	switch {
+	case errors.Is(err, ErrNoProfile):
+		all(NotApplicable, nil, nil)
+		return
+	case err != nil:
+		all(Fails, []string{"the target does not start: " + err.Error()}, []string{"the target does not start"})
+		return
 	}
 	defer stop()
 	for _, i := range shard {
 		c := cases[i]
 		results[i] = judge(c, t.Name, runCase(c, addr, o, opt))
 	}
-	return nil
 }
 
 func judge(c *Case, target string, bad []string) Result {

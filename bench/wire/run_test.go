@@ -69,11 +69,7 @@ func runText(t *testing.T, target Target, text string, opt Options) []Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := Run(target, cases, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return results
+	return Run(target, cases, opt)
 }
 
 // TestRunnerSees has each kind of finding come up against a proxy that is known to deserve it.

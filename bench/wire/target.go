@@ -71,7 +71,15 @@ func (p *process) startOnce(prof *profile, originAddr string) (string, func(), e
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return fail(err)
 	}
-	cmd := exec.Command(p.bin, p.args(config)...)
+	// The program runs in dir, so a relative path would not be found.
+	bin, err := exec.LookPath(p.bin)
+	if err == nil {
+		bin, err = filepath.Abs(bin)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	cmd := exec.Command(bin, p.args(config)...)
 	cmd.Dir = dir
 	log := &tail{}
 	cmd.Stdout, cmd.Stderr = log, log

@@ -29,10 +29,10 @@ var layers = map[string][]string{
 	},
 	"proxy/admin": {"proxy", "engine", "pool", "github.com/VictoriaMetrics/metrics", "-proxy/envoy"},
 	"proxy/envoy": {
-		"proxy/conf", "proxy/envoy", "codec", "google.golang.org/protobuf", "github.com/envoyproxy/go-control-plane/envoy",
+		"proxy/conf", "proxy/envoy", "proxy/reason", "codec", "google.golang.org/protobuf", "github.com/envoyproxy/go-control-plane/envoy",
 		"github.com/cncf/xds", "github.com/envoyproxy/protoc-gen-validate", "go.yaml.in/yaml/v3", "google.golang.org/genproto",
 	},
-	"bench": {"bench", "engine", "codec", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/term", "golang.org/x/sys/unix"},
+	"bench": {"bench", "engine", "codec", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/term", "golang.org/x/sys/unix", "github.com/alecthomas/kong"},
 	"cmd": {
 		"proxy", "bench", "engine", "codec", "pool", "github.com/alecthomas/kong", "github.com/fsnotify/fsnotify", "golang.org/x/term",
 	},

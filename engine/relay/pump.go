@@ -102,6 +102,9 @@ func (p *Pump) Active() bool { return p.active }
 // them were handed to the destination, but for those a closed pipe held.
 func (p *Pump) Moved() uint64 { return p.moved }
 
+// LastMove returns when bytes last moved, on the loop's clock; 0 before the first.
+func (p *Pump) LastMove() int64 { return p.lastNs }
+
 // Stop ends the pump with no call of done. Bytes still in its pipe are lost, so it
 // is for when one end is closing. Nothing when it is not running.
 func (p *Pump) Stop() {

@@ -26,17 +26,20 @@ func ListenTCP(a netip.AddrPort, o ListenOptions) (fd int, err error) {
 	if e != 0 {
 		return -1, os.NewSyscallError("socket", e)
 	}
-	defer func() {
-		if err != nil {
-			Close(fd)
-		}
-	}()
+	if err := setUpTCP(fd, family, a, o); err != nil {
+		Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func setUpTCP(fd, family int, a netip.AddrPort, o ListenOptions) error {
 	if e := setInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); e != 0 {
-		return -1, os.NewSyscallError("setsockopt SO_REUSEADDR", e)
+		return os.NewSyscallError("setsockopt SO_REUSEADDR", e)
 	}
 	if o.ReusePort {
 		if e := setInt(fd, unix.SOL_SOCKET, reusePort, 1); e != 0 {
-			return -1, os.NewSyscallError("setsockopt SO_REUSEPORT", e)
+			return os.NewSyscallError("setsockopt SO_REUSEPORT", e)
 		}
 	}
 	if family == unix.AF_INET6 {
@@ -45,14 +48,14 @@ func ListenTCP(a netip.AddrPort, o ListenOptions) (fd int, err error) {
 			v = 1
 		}
 		if e := setInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v); e != 0 {
-			return -1, os.NewSyscallError("setsockopt IPV6_V6ONLY", e)
+			return os.NewSyscallError("setsockopt IPV6_V6ONLY", e)
 		}
 	}
 	SetNoDelay(fd, true)
 	if err := unix.Bind(fd, toSockaddr(a)); err != nil {
-		return -1, fmt.Errorf("bind %s: %w", a, err)
+		return fmt.Errorf("bind %s: %w", a, err)
 	}
-	return fd, listen(fd, o.Backlog)
+	return listen(fd, o.Backlog)
 }
 
 // ListenUnix opens a listening unix socket at path ("@name": abstract, Linux). A

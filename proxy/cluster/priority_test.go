@@ -68,7 +68,6 @@ func TestPriorityLoads(t *testing.T) {
 					got += "!"
 				}
 			}
-			// A panic matters only where load goes; the table shows it there.
 			if got != row.want {
 				t.Errorf("got %s, want %s", got, row.want)
 			}

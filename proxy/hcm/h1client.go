@@ -4,6 +4,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/relay"
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/worker"
@@ -60,11 +61,12 @@ type attempt struct {
 	body http1.Body
 	seen int
 	opts *http1.Options
+
+	// upload and download carry bulk bodies without this code seeing them (bulk.go).
+	upload, download relay.Pump
 }
 
-func (a *attempt) reset() {
-	*a = attempt{req: pool.Request{}}
-}
+func (a *attempt) reset() { *a = attempt{} }
 
 // start asks for a connection to the host; the answer may come before it returns.
 func (a *attempt) start(e *worker.Endpoint, priority int) {
@@ -169,6 +171,7 @@ func (a *attempt) cancel() {
 // release gives the connection back after a whole exchange, for further use or to be closed. Bytes
 // beyond the response are the pool's to judge (HC-48).
 func (a *attempt) release(reusable bool) {
+	a.stopPumps() // an upload the origin did not wait for
 	pc := a.pc
 	a.pc, a.paused = nil, false
 	pc.Release(reusable)
@@ -176,6 +179,7 @@ func (a *attempt) release(reusable bool) {
 
 // abort closes the connection in the middle of an exchange.
 func (a *attempt) abort() {
+	a.stopPumps()
 	if pc := a.pc; pc != nil {
 		a.pc, a.paused = nil, false
 		a.st.w.DropHead(pc.Conn)
@@ -371,6 +375,9 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 		if len(data) > 0 {
 			st.onResponseData(data, false)
 		}
+		if n == len(b) && a.pc != nil {
+			a.tryDownload()
+		}
 		return n, n > 0 && a.pc != nil
 	}
 	a.finished()
@@ -437,7 +444,9 @@ func (a *attempt) broken(r reason.Reason) {
 }
 
 // OnReadClosed is the origin's FIN: the end of an until-close body, else a response cut off.
-func (a *attempt) OnReadClosed(*engine.Conn) {
+func (a *attempt) OnReadClosed(*engine.Conn) { a.endOfStream() }
+
+func (a *attempt) endOfStream() {
 	st := a.st
 	if a.state == attemptBody && a.body.OnClose() == 0 {
 		a.keep = false
@@ -451,6 +460,7 @@ func (a *attempt) OnReadClosed(*engine.Conn) {
 // OnClosed is the end of the connection while it was ours. A reset never ends a body, not even an
 // until-close one: bytes may be missing.
 func (a *attempt) OnClosed(*engine.Conn, engine.CloseReason) {
+	a.stopPumps()
 	a.st.w.DropHead(a.pc.Conn)
 	a.pc = nil // the pool has settled its accounts
 	a.broken(reason.UpstreamTermination)

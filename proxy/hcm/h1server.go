@@ -54,6 +54,8 @@ type serverConn struct {
 	// lastOne: the response under way ends the connection.
 	lastOne bool
 	paused  bool
+	// remote: the client ended it.
+	remote bool
 	// charged is how many bytes were counted so far.
 	chargedRx, chargedTx uint64
 
@@ -199,6 +201,9 @@ func (s *serverConn) readBody(b []byte) (n int, ok bool) {
 	case done || len(data) > 0:
 		st.onRequestData(data, done)
 	}
+	if !done && n == len(b) && s.cur == st && !st.over && !s.paused {
+		st.att.tryUpload(s.c, s.body.Remaining())
+	}
 	return n, n > 0
 }
 
@@ -220,7 +225,10 @@ func (s *serverConn) badBody(e http1.Err) {
 
 // OnReadClosed treats the peer's FIN as its end, as Envoy does: a client that is gone must not keep
 // an origin busy.
-func (s *serverConn) OnReadClosed(*engine.Conn) { s.gone(reason.DownstreamClosed) }
+func (s *serverConn) OnReadClosed(*engine.Conn) {
+	s.remote = true
+	s.gone(reason.DownstreamClosed)
+}
 
 func (s *serverConn) gone(r reason.Reason) {
 	if st := s.cur; st != nil && !s.closing {
@@ -261,7 +269,7 @@ func (s *serverConn) OnWritable(*engine.Conn) {
 
 // OnClosed is the end of the connection.
 func (s *serverConn) OnClosed(c *engine.Conn, r engine.CloseReason) {
-	remote := r == engine.PeerReset || r == engine.PeerClosed
+	remote := s.remote || r == engine.PeerReset || r == engine.PeerClosed
 	active := s.cur != nil
 	if s.headStart != 0 && !s.closing {
 		s.beginUnparsed()
@@ -343,6 +351,13 @@ func (s *serverConn) responseTrailers(st *stream, t *header.Head) {
 	s.w.FlushHeads()
 }
 
+func (s *serverConn) bare(*stream) *engine.Conn {
+	if s.encoding.none || s.encoding.kind != header.Length {
+		return nil
+	}
+	return s.c
+}
+
 func (s *serverConn) full(*stream) bool { return s.c.Above() }
 
 func (s *serverConn) pauseRequest(*stream) {
@@ -354,6 +369,11 @@ func (s *serverConn) resumeRequest(*stream) {
 	s.paused = false
 	s.c.ResumeRead()
 }
+
+// uploaded says that n body bytes went to the origin without passing through here.
+func (s *serverConn) uploaded(n int64) { s.body.Skip(n) }
+
+func (s *serverConn) clientEnded(*stream) { s.OnReadClosed(s.c) }
 
 // finish implements downstream: the stream is over; go on with the next request or close.
 func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {

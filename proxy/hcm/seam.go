@@ -2,6 +2,7 @@ package hcm
 
 import (
 	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 )
 
@@ -18,6 +19,13 @@ type downstream interface {
 	responseTrailers(st *stream, t *header.Head)
 	// full says whether more data should wait for the stream's onDownstreamDrained.
 	full(st *stream) bool
+	// bare returns the connection when response bytes can be written to it as they are, with no
+	// framing around them: then the engine may carry a bulk body (bulk.go). Else nil.
+	bare(st *stream) *engine.Conn
+	// uploaded says that the engine carried n bytes of the request's body; clientEnded that it met
+	// the client's FIN instead of the rest.
+	uploaded(n int64)
+	clientEnded(st *stream)
 	// pauseRequest and resumeRequest stop and restart delivery of request data.
 	pauseRequest(st *stream)
 	resumeRequest(st *stream)

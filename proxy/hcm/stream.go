@@ -158,6 +158,7 @@ func (st *stream) OnTimer(*wheel.Timer) {
 		return
 	}
 	now := st.w.Loop.Now()
+	st.lastMove = max(st.lastMove, st.att.upload.LastMove(), st.att.download.LastMove())
 	if d := st.deadlines[deadlineIdle]; d != 0 && d <= now {
 		st.deadlines[deadlineIdle] = st.lastMove + int64(st.idle)
 	}

@@ -33,7 +33,7 @@ type pathIndex struct {
 	fold bool
 }
 
-// node is one cache line, and for most steps of a walk the only one read.
+// node is no larger than a cache line; most steps of a walk read nothing else.
 type node struct {
 	edge     string // literal bytes after the one that labels this node in its parent
 	labels   string // byte that leads to each child, ascending

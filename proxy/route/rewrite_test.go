@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // rewritten routes h to an action and rewrites it.
@@ -145,5 +146,20 @@ func TestRewritesAreValidated(t *testing.T) {
 	} {
 		row.a.Cluster, row.a.NotFoundStatus = "c", 503
 		refused(t, oneHost(&conf.Route{Match: prefix("/"), Action: &row.a}), row.want)
+	}
+}
+
+func TestRT89HeadersComeBeforeTheHost(t *testing.T) {
+	r := forward("r", prefix("/old/"))
+	r.Action.HostRewriteHeader, r.Action.PrefixRewrite = "x-host", "/new/"
+	r.Headers = conf.HeaderMutations{RequestAdd: []conf.HeaderValue{
+		{Name: "x-host", Value: "of-%REQ(:authority)%", Action: conf.OverwriteIfExistsOrAdd}, {Name: "x-path", Value: "%REQ(:path)%"},
+	}}
+	h := request(t, "GET /old/a", "x-host: theirs.example")
+	route := mustCompile(t, oneHost(r)).Match(&Input{Head: h}).Route
+	route.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
+	route.RewriteRequest(h, RewriteOptions{})
+	if string(h.Bytes(h.Authority)) != "of-a.example" || string(h.Bytes(h.Path)) != "/new/a" || fields(h, "x-path") != "/old/a" {
+		t.Errorf("host %s, path %s, x-path %s", h.Bytes(h.Authority), h.Bytes(h.Path), fields(h, "x-path"))
 	}
 }

@@ -170,7 +170,7 @@ func TestReadingDoesNotRaceWithTheLoops(t *testing.T) {
 	var readers sync.WaitGroup
 	for i := range 3 {
 		readers.Go(func() {
-			for range 20 {
+			for range 6 {
 				switch i {
 				case 0:
 					last := counterValue(t, r, "a.c")

@@ -1,0 +1,59 @@
+//go:build !race
+
+package forwarded
+
+import (
+	"testing"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+)
+
+// allocates asserts that f, run on a copy of base each time, does not allocate once warm.
+func allocates(t *testing.T, name string, base *header.Head, f func(h *header.Head)) {
+	t.Helper()
+	h := new(header.Head)
+	run := func() {
+		h.Reset(base.Base())
+		h.Path, h.Authority = base.Path, base.Authority
+		for _, field := range base.Fields {
+			h.Push(field.Name, field.Value, field.ID)
+		}
+		f(h)
+	}
+	run()
+	if n := testing.AllocsPerRun(200, run); n != 0 {
+		t.Errorf("%s: %v allocations", name, n)
+	}
+}
+
+func TestPolicyDoesNotAllocate(t *testing.T) {
+	all := func(c *conf.HTTPConnectionManager) {
+		tens(c)
+		c.Via, c.AddUserAgent, c.AppendXForwardedPort, c.AlwaysSetRequestIDInResp = "1.1 sluice", true, true, true
+		c.Routes = &conf.RouteConfiguration{InternalOnlyHeaders: []string{"x-secret"}}
+	}
+	edge := func(c *conf.HTTPConnectionManager) { all(c); c.UseRemoteAddress, c.XFFNumTrustedHops = true, 1 }
+	full := []string{
+		"x-forwarded-for: 2001:db8::1, 10.0.0.1", "x-forwarded-for: 2001:db8::192.0.2.1", "x-envoy-retry-on: 5xx", "x-secret: s", "x-envoy-internal: true",
+		"referer: http://a.example/p", "x-forwarded-client-cert: a", "via: b", "x-forwarded-proto: HTTPS",
+	}
+	for _, row := range []struct {
+		name   string
+		set    func(c *conf.HTTPConnectionManager)
+		peer   string
+		fields []string
+	}{
+		{"a plain request to a default manager", defaults, "192.0.2.1", nil},
+		{"a plain request at the edge", useRemote, "2001:db8::1234:5678:9abc:def0", nil},
+		{"everything at the edge", edge, "192.0.2.1", full},
+		{"everything inside", all, "10.0.0.1", full},
+	} {
+		p := policy(row.set)
+		in := facts(row.peer)
+		in.Scratch = make([]byte, 0, 512)
+		allocates(t, row.name, request(t, "/", row.fields...), func(h *header.Head) { p.Request(h, in) })
+		out := &ResponseFacts{Request: request(t, "/", "x-request-id: abc"), Date: []byte("Sat, 21 Nov 2026 00:00:00 GMT")}
+		allocates(t, row.name+", response", request(t, "/", "server: origin"), func(h *header.Head) { p.Response(h, out) })
+	}
+}
