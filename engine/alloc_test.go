@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +39,7 @@ func client(t testing.TB, ln *engine.Listener) int {
 	}
 	tv := syscall.Timeval{Sec: 10}
 	_ = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &tv)
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	sa := &syscall.SockaddrInet4{Port: ln.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
 	if err := syscall.Connect(fd, sa); err != nil {
 		t.Fatal(err)
@@ -46,11 +48,16 @@ func client(t testing.TB, ln *engine.Listener) int {
 }
 
 func pingPong(t testing.TB, fd int, b []byte) {
-	if n, err := syscall.Write(fd, b); n != len(b) || err != nil {
-		t.Fatalf("write %d, %v", n, err)
-	}
+	send(t, fd, b)
+	receive(t, fd, b)
+}
+
+func receive(t testing.TB, fd int, b []byte) {
 	for got := 0; got < len(b); {
 		n, err := syscall.Read(fd, b[got:])
+		if err == syscall.EINTR {
+			continue
+		}
 		if n <= 0 || err != nil {
 			t.Fatalf("read %d, %v", n, err)
 		}
@@ -58,8 +65,24 @@ func pingPong(t testing.TB, fd int, b []byte) {
 	}
 }
 
+func send(t testing.TB, fd int, b []byte) {
+	for {
+		n, err := syscall.Write(fd, b)
+		if err == syscall.EINTR {
+			continue
+		}
+		if n != len(b) || err != nil {
+			t.Fatalf("write %d, %v", n, err)
+		}
+		return
+	}
+}
+
 // plain is an echo handler with no bookkeeping.
-type plain struct{ keep bool }
+type plain struct {
+	keep bool
+	kept atomic.Bool
+}
 
 func (h *plain) OnAccept(*engine.Conn) engine.Handler { return h }
 func (h *plain) OnConnected(c *engine.Conn)           {}
@@ -68,6 +91,7 @@ func (h *plain) OnReadClosed(c *engine.Conn)          { c.Close() }
 
 func (h *plain) OnData(c *engine.Conn, view []byte) int {
 	if h.keep && len(view) < 64 { // whole messages of 64 only
+		h.kept.Store(true)
 		return 0
 	}
 	c.Write2(view[:1], view[1:])
@@ -94,17 +118,12 @@ func TestEchoDoesNotAllocate(t *testing.T) {
 		trip := func() {
 			for range 1000 {
 				if keep { // in two parts, the first of which is kept
-					if _, err := syscall.Write(fd, b[:10]); err != nil {
-						t.Fatal(err)
+					send(t, fd, b[:10])
+					for !h.kept.Swap(false) {
+						runtime.Gosched()
 					}
-					syscall.Write(fd, b[10:])
-					for got := 0; got < len(b); {
-						n, err := syscall.Read(fd, b[got:])
-						if n <= 0 || err != nil {
-							t.Fatal(n, err)
-						}
-						got += n
-					}
+					send(t, fd, b[10:])
+					receive(t, fd, b)
 					continue
 				}
 				pingPong(t, fd, b)

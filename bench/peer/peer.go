@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 )
 
 // Mode is what a proxy is configured to forward.
@@ -67,16 +68,26 @@ func (p *Peer) find() (path string, err error) {
 	return path, nil
 }
 
-var versionNumber = regexp.MustCompile(`\d+\.\d+[^\s,]*`)
+// versionNumber is a number that stands by itself; the "go1.26" of a build line is not one.
+var versionNumber = regexp.MustCompile(`(?:^|[\s/])v?(\d+\.\d+[^\s,]*)`)
 
-// Version returns the version number the binary reports, "" when it is missing or reports none.
+// Version returns the version number the binary reports, or the first line it prints when there is no
+// number in it; "" when the binary is missing.
 func (p *Peer) Version() string {
 	path, err := p.find()
 	if err != nil || p.version == nil {
 		return ""
 	}
 	out, _ := exec.Command(path, p.version...).CombinedOutput() // #nosec: fixed arguments
-	return string(versionNumber.Find(out))
+	return versionIn(string(out))
+}
+
+func versionIn(out string) string {
+	if m := versionNumber.FindStringSubmatch(out); m != nil {
+		return m[1]
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	return line[:min(len(line), 60)]
 }
 
 // Nginx returns the nginx peer.

@@ -172,6 +172,21 @@ func TestMissingPeersSayHowToInstallThem(t *testing.T) {
 	}
 }
 
+func TestVersionIn(t *testing.T) {
+	for out, want := range map[string]string{
+		"nginx version: nginx/1.22.1\n": "1.22.1",
+		"HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/\nStatus: long-term": "2.6.12-1+deb12u4",
+		"h2o version 2.2.5\nOpenSSL: 3.0":    "2.2.5",
+		"unknown/dev/Clean/RELEASE/go1.26.8": "unknown/dev/Clean/RELEASE/go1.26.8",
+		"abc/v1.2.0/Clean/RELEASE/go1.26.8":  "1.2.0/Clean/RELEASE/go1.26.8",
+		"":                                   "",
+	} {
+		if got := versionIn(out); got != want {
+			t.Errorf("%q: %q, want %q", out, got, want)
+		}
+	}
+}
+
 func TestStartPinnedReportsWhyAProgramEnded(t *testing.T) {
 	addr, err := FreeAddr()
 	if err != nil {

@@ -158,11 +158,6 @@ func usageOf(pid int, withEnded bool) (u Usage, err error) {
 	return u, err
 }
 
-// CPUTimes are one CPU's times since boot, of all that ran on it.
-type CPUTimes struct {
-	Total, Idle, Softirq, Steal time.Duration
-}
-
 // TimesOf reads the line of one CPU in /proc/stat.
 func TimesOf(cpu int) (t CPUTimes, err error) {
 	b, err := os.ReadFile("/proc/stat")

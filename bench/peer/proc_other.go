@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os/exec"
 	"runtime"
-	"time"
 )
 
 var errUnsupported = errors.New("comparing proxies needs Linux: CPU times come from /proc")
@@ -24,11 +23,6 @@ func killGroup(int) {}
 func tree(pid int) []int { return []int{pid} }
 
 func usageOf(int, bool) (Usage, error) { return Usage{}, errUnsupported }
-
-// CPUTimes are one CPU's times since boot, of all that ran on it.
-type CPUTimes struct {
-	Total, Idle, Softirq, Steal time.Duration
-}
 
 // TimesOf is an error where there is no /proc.
 func TimesOf(int) (CPUTimes, error) { return CPUTimes{}, errUnsupported }

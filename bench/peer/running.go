@@ -124,6 +124,14 @@ func (p *Process) Usage() (u Usage, err error) {
 	return u, nil
 }
 
+// CPUTimes are one CPU's times since boot, of all that ran on it.
+type CPUTimes struct {
+	Total, Idle, Softirq, Steal time.Duration
+}
+
+// Busy is the time in which something ran.
+func (t *CPUTimes) Busy() time.Duration { return t.Total - t.Idle - t.Steal }
+
 // Running is a proxy at work.
 type Running struct {
 	*Process

@@ -118,6 +118,7 @@ type Sample struct {
 	OriginBusy  float64 `json:"origin_busy"`  // the origin's
 	SoftirqBusy float64 `json:"softirq_busy"` // softirq time on the proxy's CPU, ksoftirqd or not
 	StealShare  float64 `json:"steal_share"`  // time the hypervisor kept from the proxy's CPU
+	OthersBusy  float64 `json:"others_busy"`  // what is left of the busy time of the proxy's CPU without the proxy
 	// MallocsPerRequest is the whole process's heap objects per request; nil when the proxy does not tell.
 	MallocsPerRequest *float64 `json:"mallocs_per_request,omitempty"`
 }

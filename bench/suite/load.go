@@ -83,6 +83,8 @@ func (w *meter) sample(metric report.Metric, res *bench.Result) (report.Sample, 
 		SoftirqBusy: share(w.after.cpu.Softirq - w.before.cpu.Softirq),
 		StealShare:  share(w.after.cpu.Steal - w.before.cpu.Steal),
 	}
+	busy := w.after.cpu.Busy() - w.before.cpu.Busy()
+	m.OthersBusy = max(0, share(busy-cpu))
 	if m.Errors > 0 {
 		m.ErrorText = res.Errors.String()
 	}

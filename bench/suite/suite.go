@@ -110,7 +110,37 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 			return r.report, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
+	r.report.Notes = append(r.report.Notes, disturbances(r.report)...)
 	return r.report, nil
+}
+
+// disturbedShare of a CPU spent on other things makes figures doubtful.
+const disturbedShare = 0.15
+
+// disturbances says when the proxies did not have their CPU to themselves.
+func disturbances(r *report.Report) (notes []string) {
+	for _, kind := range []struct {
+		text  string
+		share func(*report.Sample) float64
+	}{
+		{"other programs used", func(m *report.Sample) float64 { return m.OthersBusy }},
+		{"the hypervisor took", func(m *report.Sample) float64 { return m.StealShare }},
+	} {
+		worst, where := disturbedShare, ""
+		for i := range r.Scenarios {
+			s := &r.Scenarios[i]
+			for j := range s.Samples {
+				if share := kind.share(&s.Samples[j]); share > worst {
+					worst, where = share, fmt.Sprintf("%s, %s, round %d", s.Name, s.Samples[j].Peer, s.Samples[j].Round)
+				}
+			}
+		}
+		if where != "" {
+			notes = append(notes, fmt.Sprintf("%s up to %.0f%% of the proxies' CPU (%s): this machine was not quiet, do not rely on these figures.",
+				kind.text, 100*worst, where))
+		}
+	}
+	return notes
 }
 
 func newReport(o *Options) *report.Report {

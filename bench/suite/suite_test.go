@@ -136,7 +136,7 @@ func TestSampleDividesByTheRightThings(t *testing.T) {
 		before: reading{at: started, mallocs: 100, hasMallocs: true},
 		after: reading{
 			at: started.Add(2 * time.Second), proxy: peer.Usage{CPU: time.Second, RSS: 7}, origin: peer.Usage{CPU: 500 * time.Millisecond},
-			cpu: peer.CPUTimes{Softirq: 200 * time.Millisecond, Steal: 20 * time.Millisecond}, mallocs: 300, hasMallocs: true,
+			cpu: peer.CPUTimes{Total: 1900 * time.Millisecond, Idle: 400 * time.Millisecond, Softirq: 200 * time.Millisecond, Steal: 20 * time.Millisecond}, mallocs: 300, hasMallocs: true,
 		},
 	}
 	res := &bench.Result{Requests: 100_000, Elapsed: 2 * time.Second, BodyBytes: 4e9}
@@ -145,7 +145,7 @@ func TestSampleDividesByTheRightThings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.Cost != 10 || m.PerSecond != 50_000 || m.ProxyBusy != 0.5 || m.OriginBusy != 0.25 || m.SoftirqBusy != 0.1 ||
-		m.StealShare != 0.01 || m.RSS != 7 || m.MallocsPerRequest == nil || *m.MallocsPerRequest != 0.002 {
+		m.StealShare != 0.01 || m.OthersBusy != 0.24 || m.RSS != 7 || m.MallocsPerRequest == nil || *m.MallocsPerRequest != 0.002 {
 		t.Errorf("%+v", m)
 	}
 	if m, err = w.sample(report.CPUPerGB, res); err != nil || m.Cost != 0.25 {
@@ -161,6 +161,17 @@ func TestSampleDividesByTheRightThings(t *testing.T) {
 	w.after.proxy.CPU = w.before.proxy.CPU
 	if _, err = w.sample(report.CPUPerRequest, res); err == nil {
 		t.Error("requests that cost nothing")
+	}
+}
+
+func TestDisturbancesAreNoted(t *testing.T) {
+	r := &report.Report{Scenarios: []report.Scenario{{Name: "a", Samples: []report.Sample{
+		{Peer: "x", Round: 1, OthersBusy: 0.1, StealShare: 0.1},
+		{Peer: "y", Round: 2, OthersBusy: 0.3, StealShare: 0.14},
+	}}}}
+	notes := disturbances(r)
+	if len(notes) != 1 || !strings.Contains(notes[0], "other programs used up to 30% of the proxies' CPU (a, y, round 2)") {
+		t.Errorf("notes %q", notes)
 	}
 }
 

@@ -107,7 +107,7 @@ type Head struct {
 	// HasUpgrade is true when Connection nominates upgrade and an Upgrade field is there.
 	HasUpgrade bool
 	// DroppedUnderscores counts the fields headers_with_underscores_action DROP_HEADER left out.
-	DroppedUnderscores uint16
+	DroppedUnderscores uint32
 
 	owned bool
 	first [numKnown]uint16 // index+1 of the first live field of that name

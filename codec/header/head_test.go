@@ -125,7 +125,7 @@ func TestResetClearsEveryField(t *testing.T) {
 			f.SetBool(true)
 		case reflect.Int64:
 			f.SetInt(7)
-		case reflect.Uint8, reflect.Uint16:
+		case reflect.Uint8, reflect.Uint16, reflect.Uint32:
 			f.SetUint(7)
 		case reflect.Struct: // Span
 			f.Set(reflect.ValueOf(Span{3, 4}))

@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -256,8 +257,8 @@ func TestChunkedRoundTrip(t *testing.T) {
 
 func TestAppendChunk(t *testing.T) {
 	for n, want := range map[int]string{
-		-1: "", 0: "", 1: "1\r\n", 15: "f\r\n", 16: "10\r\n", 255: "ff\r\n", 4096: "1000\r\n", 1<<31 - 1: "7fffffff\r\n",
-		1<<63 - 1: "7fffffffffffffff\r\n",
+		-1: "", 0: "", 1: "1\r\n", 15: "f\r\n", 16: "10\r\n", 255: "ff\r\n", 4096: "1000\r\n",
+		math.MaxInt32: "7fffffff\r\n",
 	} {
 		if got := AppendChunk(nil, n); string(got) != want {
 			t.Errorf("AppendChunk(%d) = %q, want %q", n, got, want)

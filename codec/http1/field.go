@@ -14,7 +14,7 @@ import (
 // when b ends before; or the first error of a complete line. Too many fields are an error only once the
 // empty line is there, and the surplus is checked but not kept.
 func parseFields(b []byte, i int, o *Options, h *header.Head) (end int, e Err) {
-	left := o.MaxFields
+	left := min(o.MaxFields, header.MaxFields)
 	for {
 		if i >= len(b) {
 			return 0, OK

@@ -18,7 +18,7 @@ type Options struct {
 	// MaxHeadBytes bounds the start line and the fields as received, and the trailers again:
 	// max_request_headers_kb or max_response_headers_kb.
 	MaxHeadBytes int
-	// MaxFields is max_headers_count; at most header.MaxFields.
+	// MaxFields is max_headers_count; more than header.MaxFields counts as that.
 	MaxFields int
 	// AllowHTTP10 is accept_http_10.
 	AllowHTTP10 bool

@@ -59,7 +59,7 @@ func (d *Body) trailerLine(line []byte) Err {
 	if valueEnd(value, 0) != len(value) {
 		return ErrFieldValue
 	}
-	if d.trailerFields++; d.trailerFields > d.o.MaxFields {
+	if d.trailerFields++; d.trailerFields > min(d.o.MaxFields, header.MaxFields) {
 		return ErrTooManyFields
 	}
 	if drop {

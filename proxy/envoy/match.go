@@ -142,7 +142,7 @@ func (c *compiler) headerValues(list []*corev3.HeaderValueOption, at place) (out
 			Action: conf.AppendAction(m.GetAppendAction()), KeepEmpty: m.GetKeepEmptyValue(),
 		}
 		c.formatString(value.Value, header.field("value"))
-		if legacy := m.GetAppend(); legacy != nil {
+		if legacy := m.GetAppend(); legacy != nil { // RT-69
 			if m.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
 				c.errs.at(here.field("append"), "excludes append_action: only one of them may be set")
 			}

@@ -278,6 +278,9 @@ func appendZone(dst []byte, t time.Time, colon bool) []byte {
 
 // padded appends a number that is not negative with at least width digits.
 func padded(dst []byte, v, width int) []byte {
+	if width == 2 && v < 100 {
+		return append(dst, byte('0'+v/10), byte('0'+v%10))
+	}
 	for limit := 10; width > 1; width-- {
 		if v < limit {
 			dst = append(dst, '0')
@@ -289,6 +292,10 @@ func padded(dst []byte, v, width int) []byte {
 
 // appendFraction appends the first digits of a second's fraction; with 0, all but the last zeros.
 func appendFraction(dst []byte, ns, digits int) []byte {
+	if digits == 3 {
+		ms := ns / 1_000_000
+		return append(dst, byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	}
 	var all [9]byte
 	for n := len(all) - 1; n >= 0; n-- {
 		all[n] = byte('0' + ns%10)

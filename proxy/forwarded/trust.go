@@ -35,7 +35,8 @@ func (p *Policy) trust(h *header.Head, in *Facts) Decision {
 		d.Internal = !h.Has(header.XForwardedFor) && p.internal(d.Trusted, in.UnixPeer)
 	} else if a, ok := parseAddr(fromRight(h, hops)); ok {
 		d.Trusted = a
-		d.Internal = hops == 0 && singleXFF(h) && p.internal(a, false)
+		// With trusted hops there is more than one entry by now, so the request is external.
+		d.Internal = singleXFF(h) && p.internal(a, false)
 	}
 	d.Edge = p.conf.UseRemoteAddress && !d.Internal
 	return d

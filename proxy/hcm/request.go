@@ -36,7 +36,7 @@ func (st *stream) onRequestHead(end bool) {
 	}
 	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
 		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.RemotePipe != "" || st.info.Conn.LocalPipe != "",
-		TLS: st.info.Conn.TLS, Random: st.w.Random,
+		TLS: st.info.Conn.TLS, Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
 	})
 	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
 		st.info.RemoteAddress = addrPort(d.Trusted)

@@ -56,7 +56,7 @@ func (s *sums) gauge(i int) gauge {
 	if i < len(s.gauges) {
 		return s.gauges[i]
 	}
-	return gauge{}
+	return 0
 }
 
 func (s *sums) histogram(i int) *Distribution {
@@ -95,11 +95,10 @@ func (s *sums) add(part *Snapshot) {
 		s.counters[i] += v
 	}
 	for len(s.gauges) < len(part.gauges) {
-		s.gauges = append(s.gauges, gauge{})
+		s.gauges = append(s.gauges, 0)
 	}
 	for i, g := range part.gauges {
-		s.gauges[i].value += g.value
-		s.gauges[i].used = s.gauges[i].used || g.used
+		s.gauges[i] = s.gauges[i].plus(g)
 	}
 	for len(s.histograms) < len(part.histograms) {
 		s.histograms = append(s.histograms, nil)
@@ -119,10 +118,27 @@ func (s *sums) add(part *Snapshot) {
 func (r *Registry) Collect() *Merged {
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	total := r.gather()
+	m, computed := r.merge(r.gather())
+	for _, c := range computed {
+		v := &m.Gauges[c.place]
+		v.Value, v.Used = v.Value+c.read(), true
+	}
+	m.sort()
+	return m
+}
+
+// computed is a gauge of Merged that still lacks what its function answers.
+type computed struct {
+	place int
+	read  func() int64
+}
+
+// merge puts names to the sums. Gauge functions are left to the caller: they may take long, and a
+// loop that registers a series must not wait for them.
+func (r *Registry) merge(total *sums) (m *Merged, functions []computed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	m := new(Merged)
+	m = new(Merged)
 	for i, name := range r.counters.names {
 		if r.counters.states[i] == shown {
 			m.Counters = append(m.Counters, r.counters.data[i].value(name, total.counter(i)))
@@ -130,6 +146,9 @@ func (r *Registry) Collect() *Merged {
 	}
 	for i, name := range r.gauges.names {
 		if r.gauges.states[i] == shown {
+			if read := r.gauges.data[i].read; read != nil {
+				functions = append(functions, computed{len(m.Gauges), read})
+			}
 			m.Gauges = append(m.Gauges, r.gauges.data[i].value(name, total.gauge(i)))
 		}
 	}
@@ -143,8 +162,7 @@ func (r *Registry) Collect() *Merged {
 			m.Texts = append(m.Texts, TextValue{name, r.texts.data[i].Value()})
 		}
 	}
-	m.sort()
-	return m
+	return m, functions
 }
 
 func (m *Merged) sort() {
@@ -170,14 +188,10 @@ func (s *counterSeries) value(name string, loops uint64) CounterValue {
 }
 
 func (s *gaugeSeries) value(name string, loops gauge) GaugeValue {
-	v := GaugeValue{Name: name, Value: loops.value - s.born, Used: loops.used}
+	v := GaugeValue{Name: name, Value: loops.value() - s.born, Used: loops.used()}
 	if s.cold != nil {
 		v.Value += s.cold.value.Load()
 		v.Used = v.Used || s.cold.used.Load()
-	}
-	if s.read != nil {
-		v.Value += s.read()
-		v.Used = true
 	}
 	return v
 }
@@ -257,7 +271,7 @@ func (r *Registry) ReleasePrefix(prefix string) {
 	r.gauges.hide(prefix, func(slot uint32) {
 		s := gaugeSeries{}
 		if r.gauges.states[slot] == free {
-			s.born = total.gauge(int(slot)).value
+			s.born = total.gauge(int(slot)).value()
 		}
 		r.gauges.data[slot] = s
 	})

@@ -147,8 +147,8 @@ func (r *Registry) CounterFunc(name string, read func() uint64) {
 	s.read = read
 }
 
-// GaugeFunc registers a gauge that is computed when it is read. read may be called from any
-// goroutine and must not use the registry; the last one given for a name counts.
+// GaugeFunc registers a gauge that is computed when it is read, on the reader's goroutine, and added
+// to what was set under the name. read must not collect; the last one given for a name counts.
 func (r *Registry) GaugeFunc(name string, read func() int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

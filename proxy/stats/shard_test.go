@@ -2,6 +2,7 @@ package stats
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -99,8 +100,8 @@ func TestShardGrowsWhenASeriesIsNewerThanIt(t *testing.T) {
 	s.Record(h+5*growth, 1)
 	s.Record(h, 70)
 	s.Inc(last)
-	if s.counters[last] != 2 || s.gauges[g].value != 2 || s.histograms[h].Sum != 70 {
-		t.Fatalf("lost counts while growing: %d %d", s.counters[last], s.gauges[g].value)
+	if s.counters[last] != 2 || s.gauges[g].value() != 2 || s.histograms[h].Sum != 70 {
+		t.Fatalf("lost counts while growing: %d %d", s.counters[last], s.gauges[g].value())
 	}
 }
 
@@ -114,6 +115,23 @@ func TestGaugeSetReplacesThisLoopsShare(t *testing.T) {
 	b.GaugeSet(g, 10)
 	if got := gaugeValue(t, r, "g"); got != 13 {
 		t.Fatalf("g = %d, want 13", got)
+	}
+}
+
+func TestGaugesKeepTheirSignAndWhetherTheyWereSet(t *testing.T) {
+	r := NewRegistry()
+	a, b := r.NewShard(), r.NewShard()
+	down, zero := r.Gauge("down"), r.Gauge("zero")
+	r.Gauge("never")
+	a.GaugeAdd(down, 1)
+	a.GaugeAdd(down, -4)
+	b.GaugeSet(down, -1<<40)
+	b.GaugeAdd(down, 1)
+	a.GaugeAdd(zero, 1)
+	b.GaugeAdd(zero, -1)
+	want := []GaugeValue{{"down", -2 - 1<<40, true}, {"never", 0, false}, {"zero", 0, true}}
+	if got := r.Collect().Gauges; !slices.Equal(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
 	}
 }
 

@@ -58,11 +58,13 @@ func TestTextOutput(t *testing.T) {
 		{"type=Histograms", Options{Type: TypeHistograms}, unused + summary},
 		{"type=TextReadouts", Options{Type: TypeTextReadouts}, texts},
 		{
-			"histogram_buckets=cumulative", Options{Type: TypeHistograms, UsedOnly: true, Buckets: BucketsCumulative},
+			"histogram_buckets=cumulative",
+			Options{Type: TypeHistograms, UsedOnly: true, Buckets: BucketsCumulative},
 			"http.in.downstream_rq_time: " + strings.ReplaceAll(buckets, "%", "1,2"),
 		},
 		{
-			"histogram_buckets=disjoint", Options{Type: TypeHistograms, UsedOnly: true, Buckets: BucketsDisjoint},
+			"histogram_buckets=disjoint",
+			Options{Type: TypeHistograms, UsedOnly: true, Buckets: BucketsDisjoint},
 			"http.in.downstream_rq_time: " + strings.ReplaceAll(strings.Replace(buckets, "%", "0,1", 1), "%", "0,0"),
 		},
 	} {
