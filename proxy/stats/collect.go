@@ -56,7 +56,7 @@ func (s *sums) gauge(i int) gauge {
 	if i < len(s.gauges) {
 		return s.gauges[i]
 	}
-	return 0
+	return gauge{}
 }
 
 func (s *sums) histogram(i int) *Distribution {
@@ -95,10 +95,11 @@ func (s *sums) add(part *Snapshot) {
 		s.counters[i] += v
 	}
 	for len(s.gauges) < len(part.gauges) {
-		s.gauges = append(s.gauges, 0)
+		s.gauges = append(s.gauges, gauge{})
 	}
 	for i, g := range part.gauges {
-		s.gauges[i] = s.gauges[i].plus(g)
+		s.gauges[i].value += g.value
+		s.gauges[i].used = s.gauges[i].used || g.used
 	}
 	for len(s.histograms) < len(part.histograms) {
 		s.histograms = append(s.histograms, nil)
@@ -188,7 +189,7 @@ func (s *counterSeries) value(name string, loops uint64) CounterValue {
 }
 
 func (s *gaugeSeries) value(name string, loops gauge) GaugeValue {
-	v := GaugeValue{Name: name, Value: loops.value() - s.born, Used: loops.used()}
+	v := GaugeValue{Name: name, Value: loops.value - s.born, Used: loops.used}
 	if s.cold != nil {
 		v.Value += s.cold.value.Load()
 		v.Used = v.Used || s.cold.used.Load()
@@ -271,7 +272,7 @@ func (r *Registry) ReleasePrefix(prefix string) {
 	r.gauges.hide(prefix, func(slot uint32) {
 		s := gaugeSeries{}
 		if r.gauges.states[slot] == free {
-			s.born = total.gauge(int(slot)).value()
+			s.born = total.gauge(int(slot)).value
 		}
 		r.gauges.data[slot] = s
 	})

@@ -22,16 +22,11 @@ type Shard struct {
 	}
 }
 
-// gauge is a value and, in the lowest bit, whether it was ever set (usedonly). One word, so that
-// GaugeAdd inlines.
-type gauge int64
-
-func (g gauge) value() int64 { return int64(g >> 1) }
-
-func (g gauge) used() bool { return g&1 != 0 }
-
-// plus adds up two loops' shares.
-func (g gauge) plus(other gauge) gauge { return g&^1 + other&^1 | (g|other)&1 }
+// gauge tells "set to 0" from "never set" (usedonly).
+type gauge struct {
+	value int64
+	used  bool
+}
 
 // Snapshot is a copy of a shard. Its storage is reused from one SnapshotInto to the next.
 type Snapshot struct {
@@ -61,7 +56,9 @@ func (s *Shard) Add(c Counter, n uint64) {
 // GaugeAdd moves this loop's share of the gauge by d. What is read is the sum over the loops.
 func (s *Shard) GaugeAdd(g Gauge, d int64) {
 	if int(g) < len(s.gauges) {
-		s.gauges[g] = (s.gauges[g] + gauge(d)<<1) | 1
+		cell := &s.gauges[g]
+		cell.value += d
+		cell.used = true
 		return
 	}
 	s.gaugeSlow(g, d)
@@ -70,7 +67,7 @@ func (s *Shard) GaugeAdd(g Gauge, d int64) {
 // GaugeSet makes v this loop's share of the gauge.
 func (s *Shard) GaugeSet(g Gauge, v int64) {
 	if int(g) < len(s.gauges) {
-		s.gauges[g] = gauge(v)<<1 | 1
+		s.gauges[g] = gauge{v, true}
 		return
 	}
 	s.gaugeSlow(g, v)

@@ -18,7 +18,7 @@ func (s *Shard) addSlow(c Counter, n uint64) {
 //go:noinline
 func (s *Shard) gaugeSlow(g Gauge, v int64) {
 	s.gauges = grow(s.gauges, int(g))
-	s.gauges[g] = gauge(v)<<1 | 1
+	s.gauges[g] = gauge{v, true}
 }
 
 func (s *Shard) recordSlow(h Histogram, v uint64) {

@@ -100,8 +100,8 @@ func TestShardGrowsWhenASeriesIsNewerThanIt(t *testing.T) {
 	s.Record(h+5*growth, 1)
 	s.Record(h, 70)
 	s.Inc(last)
-	if s.counters[last] != 2 || s.gauges[g].value() != 2 || s.histograms[h].Sum != 70 {
-		t.Fatalf("lost counts while growing: %d %d", s.counters[last], s.gauges[g].value())
+	if s.counters[last] != 2 || s.gauges[g].value != 2 || s.histograms[h].Sum != 70 {
+		t.Fatalf("lost counts while growing: %d %d", s.counters[last], s.gauges[g].value)
 	}
 }
 
