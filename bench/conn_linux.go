@@ -194,7 +194,7 @@ func (l *loop) readEcho(c *conn) {
 			return
 		}
 		if c.echoed += n; n < left {
-			return
+			continue // until the socket is empty: the peer may have ended the stream behind it
 		}
 		c.resp.status = l.load.WantStatus
 		c.resp.body = c.echoed

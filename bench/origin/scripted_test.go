@@ -33,7 +33,9 @@ func TestScripts(t *testing.T) {
 		{"answers and closes", Script{ReadRequest(), Respond("ok"), Close()}, get, ok, false},
 		{"dies in the middle of the head", Script{ReadHead(), Send("HTTP/1.1 200 OK\r\nConte")}, get, "HTTP/1.1 200 OK\r\nConte", false},
 		{
-			"dies in the middle of the body", Script{ReadHead(), Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), Close()}, get,
+			"dies in the middle of the body",
+			Script{ReadHead(), Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), Close()},
+			get,
 			"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", false,
 		},
 		{"resets after accepting", Script{Reset()}, "", "", true},

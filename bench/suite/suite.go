@@ -222,6 +222,9 @@ func (r *runner) measure(ctx context.Context, s *scenario, row *report.Scenario)
 			p.Stop()
 		}
 	}()
+	if ctx.Err() != nil { // who was refused then was not refused for what it is
+		return context.Cause(ctx)
+	}
 	rounds := r.Profile.Rounds
 	if !s.metric.OfLoad() {
 		rounds = 1 // memory once taken stays taken, so that only a fresh process shows growth

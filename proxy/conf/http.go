@@ -96,21 +96,20 @@ type HTTPConnectionManager struct {
 
 	HTTP1 HTTP1Options
 
-	UseRemoteAddress            bool
-	XFFNumTrustedHops           int
-	SkipXFFAppend               bool
-	AppendXForwardedPort        bool
-	InternalAddresses           []netip.Prefix // internal_address_config.cidr_ranges
-	InternalUnixSockets         bool
-	SchemeToOverwrite           string // scheme_header_transformation.scheme_to_overwrite
-	AddUserAgent                bool
-	GenerateRequestID           bool // true
-	PreserveExternalRequestID   bool
-	AlwaysSetRequestIDInResp    bool
-	PackTraceReason             bool // request_id_extension uuid pack_trace_reason; true
-	ForwardClientCert           ClientCertDetails
-	Proxy100Continue            bool
-	StreamErrorOnInvalidMessage bool
+	UseRemoteAddress          bool
+	XFFNumTrustedHops         int
+	SkipXFFAppend             bool
+	AppendXForwardedPort      bool
+	InternalAddresses         []netip.Prefix // internal_address_config.cidr_ranges
+	InternalUnixSockets       bool
+	SchemeToOverwrite         string // scheme_header_transformation.scheme_to_overwrite
+	AddUserAgent              bool
+	GenerateRequestID         bool // true
+	PreserveExternalRequestID bool
+	AlwaysSetRequestIDInResp  bool
+	PackTraceReason           bool // request_id_extension uuid pack_trace_reason; true
+	ForwardClientCert         ClientCertDetails
+	Proxy100Continue          bool
 
 	NormalizePath         bool
 	MergeSlashes          bool
@@ -145,8 +144,6 @@ type HTTP1Options struct {
 	AllowChunkedLength    bool
 	AllowCustomMethods    bool
 	SendFullyQualifiedURL bool // clusters only (RT-123)
-	// OverrideStreamError is override_stream_error_on_invalid_http_message; nil follows the manager.
-	OverrideStreamError *bool
 }
 
 // Router is envoy.filters.http.router.

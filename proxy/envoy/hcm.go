@@ -35,7 +35,6 @@ func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *
 	out.AlwaysSetRequestIDInResp = m.GetAlwaysSetRequestIdInResponse()
 	out.ForwardClientCert = conf.ClientCertDetails(m.GetForwardClientCertDetails())
 	out.Proxy100Continue = m.GetProxy_100Continue()
-	out.StreamErrorOnInvalidMessage = m.GetStreamErrorOnInvalidHttpMessage().GetValue()
 	c.managerTimeouts(m, at, out)
 	c.managerProtocol(m, at, out)
 	c.managerPaths(m, at, out)
@@ -203,10 +202,6 @@ func (c *compiler) http1(m *corev3.Http1ProtocolOptions, at place) conf.HTTP1Opt
 		AllowChunkedLength:    m.GetAllowChunkedLength(),
 		AllowCustomMethods:    m.GetAllowCustomMethods(),
 		SendFullyQualifiedURL: m.GetSendFullyQualifiedUrl(),
-	}
-	if v := m.GetOverrideStreamErrorOnInvalidHttpMessage(); v != nil {
-		value := v.GetValue()
-		out.OverrideStreamError = &value
 	}
 	format, here := m.GetHeaderKeyFormat(), at.field("header_key_format")
 	switch {

@@ -1,5 +1,8 @@
 package envoy
 
+// alwaysClosed: what follows an HTTP/1 message that cannot be read cannot be told from it (HC-31).
+const alwaysClosed = "an HTTP/1 connection always closes after an invalid message"
+
 var httpSupport = []messageSupport{
 	{
 		message: hcmMessage,
@@ -8,7 +11,7 @@ var httpSupport = []messageSupport{
 			"request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops " +
 			"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
 			"forward_client_cert_details proxy_100_continue normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension " +
-			"local_reply_config strip_matching_host_port strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot " +
+			"local_reply_config strip_matching_host_port strip_any_host_port strip_trailing_host_dot " +
 			"append_x_forwarded_port",
 		values: map[string]string{"codec_type": "AUTO HTTP1"},
 		muted: map[string]string{
@@ -22,6 +25,8 @@ var httpSupport = []messageSupport{
 			"http3_protocol_options": "HTTP/3 is not part of this version",
 			"upgrade_configs":        "upgrades are not part of this version",
 			"codec_type":             "AUTO serves HTTP/1 only",
+
+			"stream_error_on_invalid_http_message": alwaysClosed,
 		},
 	},
 	{
@@ -42,9 +47,12 @@ var httpSupport = []messageSupport{
 	{
 		message: "envoy.config.core.v3.Http1ProtocolOptions",
 		fields: "allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers allow_chunked_length " +
-			"override_stream_error_on_invalid_http_message send_fully_qualified_url allow_custom_methods",
+			"send_fully_qualified_url allow_custom_methods",
 		muted: map[string]string{"use_balsa_parser": "there is one HTTP/1 parser"},
-		hints: map[string]string{"send_fully_qualified_url": "clusters only"},
+		hints: map[string]string{
+			"send_fully_qualified_url":                      "clusters only",
+			"override_stream_error_on_invalid_http_message": alwaysClosed,
+		},
 	},
 	{
 		message: "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat",

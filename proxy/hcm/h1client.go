@@ -100,6 +100,7 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	a.state = attemptHead
 	a.opts = &st.cluster.Parse
 	pc.SetHandler(a)
+	pc.SetReadLimit(a.opts.MaxHeadBytes + 4096)
 	st.info.UpstreamReady = st.w.Loop.Now()
 	st.info.UpstreamConnectionID = pc.ID()
 	st.info.UpstreamProtocol = header.HTTP11

@@ -1,0 +1,251 @@
+package sock
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pair returns two connected non-blocking TCP sockets.
+func pair(t *testing.T, listenOn string) (a, b int) {
+	t.Helper()
+	ln, err := ListenTCP(netip.MustParseAddrPort(listenOn), ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer Close(ln)
+	addr := LocalAddr(ln)
+	a, e := DialTCP(addr, netip.AddrPort{})
+	if c := Classify(e); c != OK && c != InProgress {
+		t.Fatal(e)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		if b, _, e = Accept(ln); e == 0 {
+			break
+		}
+		if Classify(e) != Again || time.Now().After(deadline) {
+			t.Fatal(e)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if e := ConnectResult(a, addr); e != 0 {
+		t.Fatal(e)
+	}
+	t.Cleanup(func() { Close(a); Close(b) })
+	return a, b
+}
+
+// readAll reads n bytes, however many reads it takes.
+func readAll(t *testing.T, fd, n int) []byte {
+	t.Helper()
+	got := make([]byte, 0, n)
+	for deadline := time.Now().Add(5 * time.Second); len(got) < n; {
+		m, e := Read(fd, got[len(got):n])
+		got = got[:len(got)+m]
+		if e != 0 && Classify(e) != Again || time.Now().After(deadline) {
+			t.Fatalf("read %d of %d: %v", len(got), n, e)
+		}
+	}
+	return got
+}
+
+func TestAddressesSurviveTheKernel(t *testing.T) {
+	for _, listenOn := range []string{"127.0.0.1:0", "[::1]:0"} {
+		a, b := pair(t, listenOn)
+		la, lb := LocalAddr(a), LocalAddr(b)
+		want := netip.MustParseAddrPort(listenOn).Addr()
+		if la.Addr() != want || lb.Addr() != want || la.Port() == lb.Port() || la.Port() == 0 {
+			t.Errorf("%s: ends %v and %v", listenOn, la, lb)
+		}
+	}
+}
+
+func TestReadsAndWritesOfOneAndTwoPieces(t *testing.T) {
+	a, b := pair(t, "127.0.0.1:0")
+	if _, e := Read(b, make([]byte, 1)); Classify(e) != Again {
+		t.Fatalf("read with nothing there: %v", e)
+	}
+	if n, e := Write(a, []byte("ab")); n != 2 || e != 0 {
+		t.Fatal(n, e)
+	}
+	if n, e := Write2(a, []byte("cd"), []byte("e")); n != 3 || e != 0 {
+		t.Fatal(n, e)
+	}
+	if n, e := Writev(a, [][]byte{[]byte("f"), []byte("gh"), []byte("i")}); n != 4 || e != 0 {
+		t.Fatal(n, e)
+	}
+	if got := readAll(t, b, 9); string(got) != "abcdefghi" {
+		t.Fatalf("got %q", got)
+	}
+	if n, e := Write(a, []byte("0123456")); n != 7 || e != 0 {
+		t.Fatal(n, e)
+	}
+	x, y := make([]byte, 3), make([]byte, 10)
+	for {
+		n, e := Read2(b, x, y)
+		if Classify(e) == Again {
+			continue
+		}
+		if n != 7 || string(x)+string(y[:4]) != "0123456" {
+			t.Fatalf("%d bytes, %q %q, %v", n, x, y, e)
+		}
+		break
+	}
+}
+
+func TestEndOfStreamAndReset(t *testing.T) {
+	a, b := pair(t, "127.0.0.1:0")
+	ShutdownWrite(a)
+	until := func(fd int) (int, syscall.Errno) {
+		for {
+			if n, e := Read(fd, make([]byte, 1)); Classify(e) != Again {
+				return n, e
+			}
+		}
+	}
+	if n, e := until(b); n != 0 || e != 0 {
+		t.Errorf("after a FIN: %d, %v", n, e)
+	}
+	ResetOnClose(b)
+	Close(b)
+	if n, e := until(a); n != 0 || Classify(e) != Reset {
+		t.Errorf("after a RST: %d, %v", n, e)
+	}
+	if _, e := Write(a, []byte("x")); Classify(e) != Reset {
+		t.Errorf("write to a dead peer: %v", e)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	a, b := pair(t, "127.0.0.1:0")
+	for _, fd := range []int{a, b} {
+		if !NoDelay(fd) {
+			t.Error("TCP_NODELAY is off on a new connection")
+		}
+	}
+	SetNoDelay(a, false)
+	if NoDelay(a) {
+		t.Error("TCP_NODELAY is still on")
+	}
+	if e := SetKeepAlive(a, 90*time.Second, 1500*time.Millisecond, 4); e != 0 {
+		t.Fatal(e)
+	}
+	for _, o := range []struct{ level, name, want int }{
+		{unix.IPPROTO_TCP, tcpKeepIdle, 90},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 2},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 4},
+	} {
+		if v, e := getInt(a, o.level, o.name); v != o.want || e != 0 {
+			t.Errorf("option %d is %d, want %d (%v)", o.name, v, o.want, e)
+		}
+	}
+	if e := SocketError(a); e != 0 {
+		t.Errorf("error on a healthy socket: %v", e)
+	}
+}
+
+func TestConnectResultOfARefusedDial(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().(*net.TCPAddr).AddrPort()
+	ln.Close()
+	fd, e := DialTCP(addr, netip.AddrPort{})
+	if fd >= 0 {
+		defer Close(fd)
+		for Classify(e) == InProgress {
+			e = ConnectResult(fd, addr)
+		}
+	}
+	if Classify(e) != Refused {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestUnixSocketsReplaceAStaleFile(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "s")
+	for range 2 { // the first leaves its file behind
+		fd, err := ListenUnix(path, 0, ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, e := DialUnix(path)
+		if e != 0 {
+			t.Fatal(e)
+		}
+		if LocalAddr(c).IsValid() {
+			t.Error("a unix socket has an IP address")
+		}
+		Close(c)
+		Close(fd)
+	}
+	if err := os.WriteFile(path+"2", []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ListenUnix(path+"2", 0, ListenOptions{}); err == nil {
+		t.Error("listens over a file that is no socket")
+	}
+}
+
+func TestSpliceMovesBytesThroughAPipe(t *testing.T) {
+	if !CanSplice {
+		t.Skip("no splice here")
+	}
+	a, b := pair(t, "127.0.0.1:0")
+	c, d := pair(t, "127.0.0.1:0")
+	r, w, size, e := NewPipe(1 << 20)
+	if e != 0 || size < 4096 {
+		t.Fatal(size, e)
+	}
+	defer Close(r)
+	defer Close(w)
+	sent := bytes.Repeat([]byte("0123456789"), 3000)
+	if n, e := Write(a, sent); n != len(sent) || e != 0 {
+		t.Fatal(n, e)
+	}
+	for moved := 0; moved < len(sent); {
+		n, e := Splice(b, w, size)
+		if Classify(e) == Again {
+			continue
+		}
+		if e != 0 {
+			t.Fatal(e)
+		}
+		moved += n
+		for n > 0 {
+			m, e := Splice(r, c, n)
+			if e != 0 {
+				t.Fatal(e)
+			}
+			n -= m
+		}
+	}
+	if got := readAll(t, d, len(sent)); !bytes.Equal(got, sent) {
+		t.Error("bytes differ")
+	}
+}
+
+func TestClasses(t *testing.T) {
+	for e, want := range map[syscall.Errno]Class{
+		0: OK, unix.EAGAIN: Again, unix.EPIPE: Reset, unix.ECONNRESET: Reset, unix.EMFILE: Limit,
+		unix.ENFILE: Limit, unix.ENOBUFS: Memory, unix.EINPROGRESS: InProgress, unix.EALREADY: InProgress,
+		unix.ENETUNREACH: Unreachable, unix.EACCES: Other,
+	} {
+		if got := Classify(e); got != want {
+			t.Errorf("%v is of class %d, want %d", e, got, want)
+		}
+	}
+}
