@@ -131,6 +131,36 @@ func TestNoMoreConnectionsAreDialledThanRequestsWait(t *testing.T) {
 	})
 }
 
+func TestAFreedConnectionCountsAsOneToCome(t *testing.T) {
+	f := open(t, Options{})
+	holder := f.lent()
+	second, third := newCall(), newCall()
+	f.on(func() {
+		f.pool.Acquire(&second.Request) // dials
+		holder.conn.Release(true)
+		f.pool.Acquire(&third.Request) // the freed one will do
+		if f.events.created != 2 {
+			t.Errorf("%d connections for two requests at a time", f.events.created)
+		}
+	})
+	f.until("both are served", func() bool { return second.conn != nil && third.conn != nil })
+}
+
+func TestAnIdleConnectionThatIsDeadAlreadyIsNotLent(t *testing.T) {
+	f := open(t, Options{})
+	f.idle(2)
+	k := newCall()
+	f.on(func() {
+		dead, alive := f.pool.top, f.pool.bottom
+		dead.Conn.Close() // its OnClosed is to come
+		f.pool.Acquire(&k.Request)
+		if k.conn != alive {
+			t.Error("the request does not have the living one")
+		}
+	})
+	f.until("the dead one is settled", func() bool { return len(f.events.destroyed) == 1 })
+}
+
 func TestOneConnectionIsAllowedPastTheLimit(t *testing.T) { // clusters.md 6
 	f := open(t, Options{})
 	f.breaker.maxConnections = 0

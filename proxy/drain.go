@@ -88,7 +88,11 @@ func (s *Server) DrainListeners(graceful, keepOpen bool) {
 	}
 }
 
-// flusher writes the buffered access-log lines of every loop at the configured interval.
+// statsFlushInterval is Envoy's stats_flush_interval: how long a histogram interval is.
+const statsFlushInterval = 5 * time.Second
+
+// flusher writes the buffered access-log lines of every loop at the configured interval, and ends
+// the intervals of histograms.
 type flusher struct {
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -105,12 +109,16 @@ func startFlusher(s *Server) *flusher {
 		defer close(f.done)
 		t := time.NewTicker(interval)
 		defer t.Stop()
+		intervals := time.NewTicker(statsFlushInterval)
+		defer intervals.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-t.C:
 				s.FlushLogs()
+			case <-intervals.C:
+				s.registry.Flush()
 			}
 		}
 	}()

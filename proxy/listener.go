@@ -36,8 +36,9 @@ func (s *Server) openListener(c *conf.Listener, cfg *hcm.Config) (*listener, err
 	l := &listener{conf: c, live: new(hcm.Live), statName: statName(c)}
 	l.live.Store(cfg)
 	ls := stats.NewListenerStats(s.registry, l.statName)
-	for _, w := range s.workers {
-		l.acceptors = append(l.acceptors, hcm.NewAcceptor(w, l.live, ls, c.Name))
+	for i, w := range s.workers {
+		ws := stats.NewListenerWorkerStats(s.registry, l.statName, i)
+		l.acceptors = append(l.acceptors, hcm.NewAcceptor(w, l.live, ls, ws, c.Name))
 	}
 	for i := range c.Addresses {
 		sock, err := s.group.Listen(listenSpec(c, &c.Addresses[i]), func(loop *engine.Loop) engine.Acceptor {

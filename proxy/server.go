@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,6 +107,10 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		o: o, log: o.Logger, registry: stats.NewRegistry(), started: time.Now(),
 		listeners: make(map[string]*listener), leaving: make(map[*listener]struct{}), done: make(chan struct{}),
+	}
+	if o.MaxConnections == 0 {
+		// Envoy's runtime key for a limit over all listeners.
+		o.MaxConnections, _ = strconv.Atoi(o.Config.Runtime["overload.global_downstream_max_connections"])
 	}
 	group, err := engine.New(engine.Options{Loops: o.Concurrency, MaxConns: o.MaxConnections, Logger: o.Logger})
 	if err != nil {

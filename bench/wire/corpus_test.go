@@ -41,6 +41,7 @@ func find(t *testing.T, name, hint string) string {
 
 // check makes a subtest of each case. strict: unexpected outcomes are failures.
 func check(t *testing.T, target Target, opt Options, strict bool) {
+	t.Parallel() // most of the time is spent waiting for peers that do not answer
 	results := Run(target, corpus(t), opt)
 	counts := map[Outcome]int{}
 	for _, r := range results {

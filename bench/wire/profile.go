@@ -158,7 +158,7 @@ http-request normalize-uri percent-decode-unreserved`},
 	"named":              {hcm: "server_name: wire\nvia: wire-proxy"},
 	"server-if-absent":   {hcm: `server_header_transformation: APPEND_IF_ABSENT`},
 	"server-passthrough": {hcm: `server_header_transformation: PASS_THROUGH`},
-	"keep-request-id":    {hcm: `always_set_request_id_in_response: true`},
+	"id-in-response":     {hcm: `always_set_request_id_in_response: true`},
 }
 
 // KnownProfile says whether cases can ask for that profile.

@@ -56,8 +56,5 @@ func (r Result) String() string {
 	for _, s := range r.Bad {
 		b.WriteString("\n    " + s)
 	}
-	if reason := c.Differs; r.Outcome == Differs && len(reason) > 0 {
-		b.WriteString("\n    (listed)")
-	}
 	return b.String()
 }

@@ -5,10 +5,7 @@ package cluster
 // A heap by (deadline, order). Loop-owned; picking allocates nothing, O(log n).
 type schedule struct {
 	entries []entry
-	// period is the sum of the weights: after that many picks every host was picked
-	// weight times and all deadlines stand in line again.
-	period, picked uint64
-	now            float64 // deadline of the latest pick, for load-aware picks
+	now     float64 // deadline of the latest load-aware pick
 }
 
 type entry struct {
@@ -27,36 +24,21 @@ func newSchedule(hosts []*Host, loads []*HostLoad) *schedule {
 	s := &schedule{entries: make([]entry, len(hosts))}
 	for i, h := range hosts {
 		s.entries[i] = entry{deadline: 1 / float64(h.Weight), host: h, load: loads[i], order: i}
-		s.period += uint64(h.Weight)
 	}
 	s.heapify()
 	return s
 }
 
-// next picks by weight alone. Any period picks in a row hold every host exactly
-// weight times: deadlines are computed from the count, not summed up, and the
-// counts start again with each period.
+// next picks by weight alone. As many picks in a row as the weights add up to hold
+// every host exactly weight times, however long it runs: a deadline is one division
+// of whole numbers, not a sum of rounded ones.
 func (s *schedule) next() *Host {
 	e := &s.entries[0]
 	h := e.host
 	e.picks++
 	e.deadline = float64(e.picks+1) / float64(h.Weight)
 	s.sink(0)
-	s.picked++
-	if s.picked == s.period {
-		s.restart()
-	}
 	return h
-}
-
-func (s *schedule) restart() {
-	s.picked = 0
-	for i := range s.entries {
-		e := &s.entries[i]
-		e.picks = 0
-		e.deadline = 1 / float64(e.host.Weight)
-	}
-	s.heapify()
 }
 
 // nextByLoad picks with the weight divided by one more than the active requests

@@ -42,10 +42,11 @@ func (p *streamPool) Put(st *stream) {
 // Acceptor is one loop's end of an HTTP listener: it makes a serverConn of each connection and knows
 // the live ones. Loop-owned.
 type Acceptor struct {
-	w     *worker.Worker
-	live  *Live
-	ls    *stats.ListenerStats
-	facts listenerFacts
+	w    *worker.Worker
+	live *Live
+	ls   *stats.ListenerStats
+	ws   *stats.ListenerWorkerStats
+	name string
 
 	streams  streamPool
 	free     *serverConn
@@ -55,12 +56,10 @@ type Acceptor struct {
 	drainNow bool
 }
 
-type listenerFacts struct{ name string }
-
 // NewAcceptor makes a loop's end of a listener. live is shared with the control plane, which swaps
 // the Config when routes change.
-func NewAcceptor(w *worker.Worker, live *Live, ls *stats.ListenerStats, name string) *Acceptor {
-	return &Acceptor{w: w, live: live, ls: ls, facts: listenerFacts{name: name}}
+func NewAcceptor(w *worker.Worker, live *Live, ls *stats.ListenerStats, ws *stats.ListenerWorkerStats, name string) *Acceptor {
+	return &Acceptor{w: w, live: live, ls: ls, ws: ws, name: name}
 }
 
 const maxKeptConns = 4096
@@ -80,7 +79,7 @@ func (a *Acceptor) OnAccept(c *engine.Conn) engine.Handler {
 	s.timer.Handler = s
 	s.facts.ID = c.ID()
 	s.facts.Remote, s.facts.Local = c.RemoteAddr(), c.LocalAddr()
-	s.facts.FilterChainName, s.facts.ListenerName = cfg.filterChain, a.facts.name
+	s.facts.FilterChainName, s.facts.ListenerName = cfg.filterChain, a.name
 	c.SetWatermarks(cfg.bufferLimit)
 	c.SetReadLimit(cfg.parse.MaxHeadBytes + 4096)
 	a.link(s)
@@ -100,6 +99,8 @@ func (a *Acceptor) OnAccept(c *engine.Conn) engine.Handler {
 	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, 1)
 	sh.Inc(a.ls.DownstreamCxTotal)
 	sh.GaugeAdd(a.ls.DownstreamCxActive, 1)
+	sh.Inc(a.ws.DownstreamCxTotal)
+	sh.GaugeAdd(a.ws.DownstreamCxActive, 1)
 	s.headStart = 0
 	s.facts.StartNs = now
 	return s
@@ -148,6 +149,7 @@ func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 	}
 	sh.Record(hs.DownstreamCxLengthMs, ms)
 	sh.GaugeAdd(a.ls.DownstreamCxActive, -1)
+	sh.GaugeAdd(a.ws.DownstreamCxActive, -1)
 	sh.Inc(a.ls.DownstreamCxDestroy)
 	sh.Record(a.ls.DownstreamCxLengthMs, ms)
 	a.unlink(s)

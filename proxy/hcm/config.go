@@ -142,7 +142,7 @@ func compileBody(f *conf.Format) (*bodyFormat, error) {
 	if out.contentType == "" {
 		out.contentType = "text/plain"
 	}
-	out.text, err = format.Compile(f.Text)
+	out.text, err = format.CompileText(f.Text, f.OmitEmptyValues)
 	return out, err
 }
 
