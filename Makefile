@@ -49,11 +49,11 @@ wire: build ## the conformance corpus against sluice, and nginx and haproxy wher
 
 .PHONY: bench
 bench: build ## CPU per request beside nginx, haproxy, h2o and net/http (about 20 minutes)
-	go run ./bench/cmd/bench -profile full
+	go run ./bench/cmd/bench --full
 
 .PHONY: bench-quick
 bench-quick: build ## the same in under two minutes
-	go run ./bench/cmd/bench -profile quick
+	go run ./bench/cmd/bench
 
 .PHONY: lint
 lint: ## formatting, vet, staticcheck, cross-builds

@@ -85,7 +85,7 @@ func Example_forwarder() {
 	fmt.Printf("%s\n", b)
 	_ = g.Drain(context.Background())
 	_ = g.Stop(context.Background())
-	// Output:
+	// Unordered output:
 	// through two sockets
 	// 19 bytes up, 19 down
 }

@@ -188,6 +188,7 @@ type call struct {
 	conn     *Conn // while it has one
 	id       uint64
 	answers  int
+	writable int
 	failure  Failure
 	failed   bool
 	err      error
@@ -220,7 +221,7 @@ func (k *call) OnPoolFailure(f Failure, err error) {
 
 func (k *call) OnConnected(*engine.Conn)  { panic("a lent connection is up already") }
 func (k *call) OnReadClosed(*engine.Conn) { k.finished = true }
-func (k *call) OnWritable(*engine.Conn)   {}
+func (k *call) OnWritable(*engine.Conn)   { k.writable++ }
 func (k *call) OnClosed(_ *engine.Conn, r engine.CloseReason) {
 	k.closed, k.reason, k.conn = true, r, nil
 }

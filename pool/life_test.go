@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -65,6 +66,21 @@ func TestALentConnectionThatDiesTellsItsRequest(t *testing.T) {
 			t.Errorf("reason %v, destroyed %+v", k.reason, d)
 		}
 	})
+	f.settled()
+}
+
+func TestALentConnectionTellsItsRequestWhenItCanWriteAgain(t *testing.T) {
+	f := open(t, Options{Watermark: 1 << 10})
+	k := f.lent()
+	end := f.accept()
+	f.on(func() {
+		for !k.conn.Above() { // past what the kernel takes
+			k.conn.Write(make([]byte, 64<<10))
+		}
+	})
+	go io.Copy(io.Discard, end)
+	f.until("it can", func() bool { return k.writable > 0 })
+	f.release(k, false)
 	f.settled()
 }
 
@@ -266,6 +282,19 @@ func TestDrainServesThoseWhoWait(t *testing.T) {
 		t.Error("a connection was dialled to a host that is gone")
 	}
 	f.release(waiting, true)
+	f.settled()
+}
+
+func TestDrainDropsWhatWasFreedForSomeoneWhoLeft(t *testing.T) {
+	f := open(t, Options{})
+	f.breaker.maxConnections = 1
+	busy := f.lent()
+	waiting := f.acquire()
+	f.on(func() {
+		f.pool.Drain()
+		busy.conn.Release(true)
+		f.pool.Cancel(&waiting.Request)
+	})
 	f.settled()
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -38,11 +39,15 @@ func (s *Server) openListener(c *conf.Listener, cfg *hcm.Config) (*listener, err
 	ls := stats.NewListenerStats(s.registry, l.statName)
 	for i, w := range s.workers {
 		ws := stats.NewListenerWorkerStats(s.registry, l.statName, i)
-		l.acceptors = append(l.acceptors, hcm.NewAcceptor(w, l.live, ls, ws, c.Name))
+		l.acceptors = append(l.acceptors, hcm.NewAcceptor(w, l.live, ls, ws))
 	}
 	for i := range c.Addresses {
+		bound := c.Addresses[i].IP
+		if !bound.IsValid() || bound.Addr().IsUnspecified() || bound.Port() == 0 {
+			bound = netip.AddrPort{}
+		}
 		sock, err := s.group.Listen(listenSpec(c, &c.Addresses[i]), func(loop *engine.Loop) engine.Acceptor {
-			return l.acceptors[loop.Index()]
+			return l.acceptors[loop.Index()].Socket(bound)
 		})
 		if err != nil {
 			l.close()

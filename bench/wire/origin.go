@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -24,6 +22,9 @@ const defaultAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 // sees the bytes apart.
 const pauseTime = 3 * time.Millisecond
 
+// closeTimeout bounds how long the end of a case waits for the proxy to close an upstream connection.
+const closeTimeout = 500 * time.Millisecond
+
 // origin is a raw TCP server that plays the answers of one case at a time and remembers every byte
 // sent to it. It never reuses a connection from one case to the next.
 type origin struct {
@@ -33,7 +34,7 @@ type origin struct {
 	answers   []Answer
 	seen      []*message
 	sentinels int
-	conns     map[*tap]bool
+	conns     map[*net.TCPConn]bool
 	connCount int // within a case
 	over      bool
 	barrier   chan struct{}
@@ -46,7 +47,7 @@ func newOrigin(addr string) (*origin, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &origin{l: l, conns: map[*tap]bool{}}
+	o := &origin{l: l, conns: map[*net.TCPConn]bool{}}
 	go o.accept()
 	return o, nil
 }
@@ -68,7 +69,7 @@ func (o *origin) begin(answers []Answer) {
 
 // end takes in every byte that has arrived, closes all connections, and returns the requests of the
 // case and the number of sentinels. A barrier connection makes sure that connections waiting to be
-// accepted are counted in; bytes that were delivered to a socket are read before it is closed.
+// accepted are counted in.
 func (o *origin) end() (seen []*message, sentinels int, err error) {
 	done := make(chan struct{})
 	o.mu.Lock()
@@ -97,7 +98,7 @@ func (o *origin) endConns() {
 	o.mu.Lock()
 	o.over = true
 	for t := range o.conns {
-		t.finish()
+		finish(t)
 	}
 	o.mu.Unlock()
 	o.wg.Wait()
@@ -111,7 +112,7 @@ func (o *origin) accept() {
 		if err != nil {
 			return
 		}
-		t := &tap{TCPConn: c.(*net.TCPConn)}
+		t := c.(*net.TCPConn)
 		o.mu.Lock()
 		o.conns[t] = true
 		o.connCount++
@@ -123,7 +124,7 @@ func (o *origin) accept() {
 }
 
 // serve reads requests strictly and plays the answers until the connection is of no more use.
-func (o *origin) serve(t *tap, n int) {
+func (o *origin) serve(t *net.TCPConn, n int) {
 	defer func() {
 		t.Close()
 		o.mu.Lock()
@@ -143,7 +144,7 @@ func (o *origin) serve(t *tap, n int) {
 }
 
 // serveOne handles one request and says whether another may follow.
-func (o *origin) serveOne(t *tap, r *bufio.Reader, n int) bool {
+func (o *origin) serveOne(t *net.TCPConn, r *bufio.Reader, n int) bool {
 	m, err := readRequest(r)
 	if m == nil {
 		return false
@@ -187,7 +188,7 @@ func (o *origin) note(m *message) Answer {
 }
 
 // play runs the steps of an answer.
-func (o *origin) play(t *tap, r *bufio.Reader, m *message, a Answer) bool {
+func (o *origin) play(t *net.TCPConn, r *bufio.Reader, m *message, a Answer) bool {
 	read := !a.Early
 	for _, s := range a.Steps {
 		switch s.Op {
@@ -215,7 +216,7 @@ func (o *origin) play(t *tap, r *bufio.Reader, m *message, a Answer) bool {
 
 // write sends, and says whether the connection is still good. When the case is over nothing is sent:
 // what is read then is only for the record.
-func (o *origin) write(t *tap, s string) bool {
+func (o *origin) write(t *net.TCPConn, s string) bool {
 	o.mu.Lock()
 	over := o.over
 	o.mu.Unlock()
@@ -227,37 +228,12 @@ func (o *origin) write(t *tap, s string) bool {
 	return err == nil
 }
 
-// tap is a connection whose reading can be ended without losing what has arrived: after finish, Read
-// returns the bytes that are in the socket already, then errEnd.
-type tap struct {
-	*net.TCPConn
-	over bool // touched by the reading goroutine only
-}
-
-// finish makes a blocked Read look at the socket once more and return.
-func (t *tap) finish() { t.SetReadDeadline(time.Unix(1, 0)) }
-
-// Read reads as described at tap.
-func (t *tap) Read(p []byte) (int, error) {
-	if !t.over {
-		n, err := t.TCPConn.Read(p)
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			return n, err
-		}
-		t.over = true
-		t.SetReadDeadline(time.Time{})
-	}
-	raw, err := t.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	n, rerr := 0, error(nil)
-	err = raw.Read(func(fd uintptr) bool {
-		n, rerr = syscall.Read(int(fd), p)
-		return true
-	})
-	if err != nil || rerr != nil || n <= 0 {
-		return 0, errEnd
-	}
-	return n, nil
+// finish ends a connection from our side and has its reader take in what has arrived and what still
+// comes until the proxy closes too. Only then is it sure that the proxy has taken the connection out
+// of its pool, so that the next case cannot meet it. A proxy that does not close is waited for no
+// longer than closeTimeout.
+func finish(c *net.TCPConn) {
+	c.SetWriteDeadline(time.Unix(1, 0))
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(closeTimeout))
 }

@@ -31,9 +31,18 @@ func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
 
 // memory prints Envoy's fields from the Go runtime, and beside them the counts that show whether the
 // hot path allocates.
-func (s *Server) memory(w http.ResponseWriter, _ *http.Request) {
+//
+// With ?format=go it prints runtime.MemStats instead, without the per-size table.
+func (s *Server) memory(w http.ResponseWriter, r *http.Request) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	if r.URL.Query().Get("format") == "go" {
+		writeJSON(w, map[string]uint64{
+			"Mallocs": m.Mallocs, "Frees": m.Frees, "TotalAlloc": m.TotalAlloc, "HeapAlloc": m.HeapAlloc,
+			"HeapSys": m.HeapSys, "HeapReleased": m.HeapReleased, "Sys": m.Sys, "NumGC": uint64(m.NumGC),
+		})
+		return
+	}
 	u := func(n uint64) string { return strconv.FormatUint(n, 10) }
 	writeJSON(w, map[string]string{
 		"allocated": u(m.HeapAlloc), "heap_size": u(m.HeapSys), "pageheap_unmapped": u(m.HeapReleased),

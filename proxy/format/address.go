@@ -48,14 +48,14 @@ func local(i *streaminfo.Info) endpoint {
 	if i.Conn == nil {
 		return endpoint{}
 	}
-	return endpoint{i.Conn.Local, i.Conn.LocalPipe}
+	return endpoint{i.Conn.Local, i.Conn.Pipe()}
 }
 
 func directRemote(i *streaminfo.Info) endpoint {
 	if i.Conn == nil {
 		return endpoint{}
 	}
-	return endpoint{i.Conn.Remote, i.Conn.RemotePipe}
+	return endpoint{addr: i.Conn.Remote}
 }
 
 // remote is the trusted client address, the peer's while none was worked out.

@@ -45,7 +45,7 @@ func fullInfo() *streaminfo.Info {
 		DownstreamHeaderBytesReceived: 7, DownstreamHeaderBytesSent: 8, UpstreamHeaderBytesReceived: 9, UpstreamHeaderBytesSent: 10,
 		Conn: &streaminfo.Connection{
 			ID: 77, Remote: netip.MustParseAddrPort("10.0.0.1:5001"), Local: netip.MustParseAddrPort("[2001:db8::1]:443"),
-			ServerName: "sni.example", FilterChainName: "chain", TransportFailure: "tls_error",
+			Listener: &streaminfo.Listener{FilterChain: "chain"}, Secure: &streaminfo.Secure{ServerName: "sni.example", TransportFailure: "tls_error"},
 		},
 		RemoteAddress:   netip.MustParseAddrPort("192.0.2.9:0"),
 		UpstreamAddress: netip.MustParseAddrPort("10.1.1.1:9000"), UpstreamHostName: "origin.example:9000", UpstreamLocal: netip.MustParseAddrPort("10.1.1.2:40000"),
@@ -178,8 +178,8 @@ func TestAddressForms(t *testing.T) {
 	}{
 		{
 			"unix sockets are paths without a port",
-			streaminfo.Info{UpstreamPipe: "/run/o.sock", Conn: &streaminfo.Connection{RemotePipe: "@peer", LocalPipe: "/run/l.sock"}},
-			"/run/o.sock /run/o.sock /run/o.sock - @peer /run/l.sock",
+			streaminfo.Info{UpstreamPipe: "/run/o.sock", Conn: &streaminfo.Connection{Listener: &streaminfo.Listener{Pipe: "/run/l.sock"}}},
+			"/run/o.sock /run/o.sock /run/o.sock - - /run/l.sock",
 		},
 		{
 			"IPv4 in IPv6 reads as IPv4, zones are not shown",

@@ -154,9 +154,9 @@ var operators = map[string]op{
 	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": address(local, ipOnly),
 	"DOWNSTREAM_DIRECT_LOCAL_PORT":                 address(local, portOnly),
 
-	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": conn(func(c *streaminfo.Connection) string { return c.TransportFailure }),
-	"REQUESTED_SERVER_NAME":               conn(func(c *streaminfo.Connection) string { return c.ServerName }),
-	"FILTER_CHAIN_NAME":                   conn(func(c *streaminfo.Connection) string { return c.FilterChainName }),
+	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": conn((*streaminfo.Connection).TransportFailure),
+	"REQUESTED_SERVER_NAME":               conn((*streaminfo.Connection).ServerName),
+	"FILTER_CHAIN_NAME":                   conn((*streaminfo.Connection).FilterChain),
 	"CONNECTION_ID": {number: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		if i.Conn == nil {
 			return dst, false

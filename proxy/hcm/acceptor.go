@@ -1,10 +1,12 @@
 package hcm
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
@@ -58,14 +60,31 @@ type Acceptor struct {
 
 // NewAcceptor makes a loop's end of a listener. live is shared with the control plane, which swaps
 // the Config when routes change.
-func NewAcceptor(w *worker.Worker, live *Live, ls *stats.ListenerStats, ws *stats.ListenerWorkerStats, name string) *Acceptor {
-	return &Acceptor{w: w, live: live, ls: ls, ws: ws, name: name}
+func NewAcceptor(w *worker.Worker, live *Live, ls *stats.ListenerStats, ws *stats.ListenerWorkerStats) *Acceptor {
+	return &Acceptor{w: w, live: live, ls: ls, ws: ws}
 }
 
 const maxKeptConns = 4096
 
+// Socket is the acceptor of one of a listener's addresses. local is what connections to it have as
+// their own end; invalid when the socket is bound to a wildcard and each has to ask.
+func (a *Acceptor) Socket(local netip.AddrPort) engine.Acceptor { return &socket{a, local} }
+
+type socket struct {
+	a     *Acceptor
+	local netip.AddrPort
+}
+
 // OnAccept implements engine.Acceptor.
-func (a *Acceptor) OnAccept(c *engine.Conn) engine.Handler {
+func (s *socket) OnAccept(c *engine.Conn) engine.Handler {
+	local := s.local
+	if !local.IsValid() {
+		local = c.LocalAddr()
+	}
+	return s.a.accept(c, local)
+}
+
+func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 	cfg := a.live.Load()
 	s := a.free
 	if s == nil {
@@ -75,11 +94,9 @@ func (a *Acceptor) OnAccept(c *engine.Conn) engine.Handler {
 		a.kept--
 		*s = serverConn{}
 	}
-	s.c, s.a, s.w, s.cfg = c, a, a.w, cfg
+	s.c, s.a, s.cfg = c, a, cfg
 	s.timer.Handler = s
-	s.facts.ID = c.ID()
-	s.facts.Remote, s.facts.Local = c.RemoteAddr(), c.LocalAddr()
-	s.facts.FilterChainName, s.facts.ListenerName = cfg.filterChain, a.name
+	s.facts = streaminfo.Connection{ID: c.ID(), Remote: c.RemoteAddr(), Local: local, Listener: &cfg.shared}
 	c.SetWatermarks(cfg.bufferLimit)
 	c.SetReadLimit(cfg.parse.MaxHeadBytes + 4096)
 	a.link(s)
@@ -101,7 +118,6 @@ func (a *Acceptor) OnAccept(c *engine.Conn) engine.Handler {
 	sh.GaugeAdd(a.ls.DownstreamCxActive, 1)
 	sh.Inc(a.ws.DownstreamCxTotal)
 	sh.GaugeAdd(a.ws.DownstreamCxActive, 1)
-	s.headStart = 0
 	s.facts.StartNs = now
 	return s
 }

@@ -84,7 +84,7 @@ func (u *uploadDone) OnPipeDone(p *relay.Pump, r relay.Result) {
 	st.moved()
 	switch r {
 	case relay.Limit:
-		st.down.uploaded(int64(p.Moved()))
+		st.down.uploaded(st, int64(p.Moved()))
 		st.onRequestData(nil, true)
 	case relay.End:
 		st.down.clientEnded(st)

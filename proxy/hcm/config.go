@@ -11,6 +11,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/route"
 	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // Config is a connection manager compiled for use by every loop. Immutable. A stream keeps the one
@@ -23,14 +24,13 @@ type Config struct {
 	stats     *stats.HTTPStats
 	listener  *stats.ListenerHTTPStats
 
-	parse    http1.Options
-	paths    http1.PathOptions
-	hasPaths bool
-	hcase    http1.HeaderCase
-	replies  localReplies
-	// chain holds the facts every connection of this chain shares.
-	filterChain, listenerName string
-	bufferLimit               int
+	parse       http1.Options
+	paths       http1.PathOptions
+	hasPaths    bool
+	hcase       http1.HeaderCase
+	replies     localReplies
+	shared      streaminfo.Listener
+	bufferLimit int
 	// retainResponse: a log reads the response head after its bytes would be gone.
 	retainResponse bool
 }
@@ -55,12 +55,11 @@ func Compile(l *conf.Listener, address string, d Deps) (*Config, error) {
 	}
 	out := &Config{
 		conf: c, routes: table,
-		forwarded:    forwarded.Compile(c, d.Node),
-		stats:        stats.NewHTTPStats(d.Registry, c.StatPrefix),
-		listener:     stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
-		filterChain:  l.FilterChain.Name,
-		listenerName: l.Name,
-		bufferLimit:  int(l.PerConnectionBufferLimitBytes),
+		forwarded:   forwarded.Compile(c, d.Node),
+		stats:       stats.NewHTTPStats(d.Registry, c.StatPrefix),
+		listener:    stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
+		shared:      streaminfo.Listener{Name: l.Name, FilterChain: l.FilterChain.Name, Pipe: l.Addresses[0].Pipe},
+		bufferLimit: int(l.PerConnectionBufferLimitBytes),
 	}
 	for i, lc := range c.AccessLogs {
 		logger, err := d.Logs.Compile(lc)

@@ -9,7 +9,6 @@ import (
 	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
-	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 // Deadlines of a connection, kept the way a stream keeps its own.
@@ -30,15 +29,12 @@ const (
 type serverConn struct {
 	c    *engine.Conn
 	a    *Acceptor
-	w    *worker.Worker
 	cfg  *Config // of the current or last stream
 	cur  *stream
 	next *serverConn // free list
 	// live list of the acceptor, for draining
 	prevLive, nextLive *serverConn
 
-	body     http1.Body
-	encoding transfer
 	seen     int
 	requests int
 
@@ -98,7 +94,7 @@ func (s *serverConn) OnData(_ *engine.Conn, view []byte) int {
 	if s.closing {
 		return len(view)
 	}
-	s.w.FlushHeads()
+	s.a.w.FlushHeads()
 	return used
 }
 
@@ -119,14 +115,14 @@ func (s *serverConn) readHead(b []byte) int {
 	}
 	start := s.headStart
 	if start == 0 {
-		start = s.w.Loop.Now()
+		start = s.a.w.Loop.Now()
 	}
 	s.seen, s.headStart = 0, 0
 	s.deadlines[connHeaders] = 0
 	s.requests++
 	s.cur = st
-	st.begin(s.w, cfg, s, &s.facts, start)
-	s.w.Stats.Inc(cfg.stats.DownstreamRqHTTP1Total)
+	st.begin(s.a.w, cfg, s, &s.facts, start)
+	s.a.w.Stats.Inc(cfg.stats.DownstreamRqHTTP1Total)
 	if e != 0 {
 		s.lastOne = true
 		st.request = halfDone
@@ -134,15 +130,15 @@ func (s *serverConn) readHead(b []byte) int {
 		return len(b)
 	}
 	if d := st.req.DroppedUnderscores; d > 0 {
-		s.w.Stats.Add(cfg.stats.HTTP1DroppedHeadersWithUnderscores, uint64(d))
+		s.a.w.Stats.Add(cfg.stats.HTTP1DroppedHeadersWithUnderscores, uint64(d))
 	}
 	st.info.DownstreamHeaderBytesReceived = uint64(n)
 	s.lastOne = s.lastOne || st.req.Close || s.a.draining() || s.exhausted(cfg)
 	end := st.req.Transfer == header.NoBody
 	if !end {
-		s.body.Init(&st.req)
-		s.body.SetLimits(&cfg.parse)
-		s.body.SetTrailers(&st.trail)
+		st.body.Init(&st.req)
+		st.body.SetLimits(&cfg.parse)
+		st.body.SetTrailers(&st.trail)
 		if st.req.Expect100 && !cfg.conf.Proxy100Continue {
 			// HC-39: answered here, whatever the origin will say.
 			st.req.Remove(header.Expect)
@@ -164,7 +160,7 @@ func (s *serverConn) exhausted(cfg *Config) bool {
 		return false
 	}
 	if s.requests == limit {
-		s.w.Stats.Inc(cfg.stats.DownstreamCxMaxRequestsReached)
+		s.a.w.Stats.Inc(cfg.stats.DownstreamCxMaxRequestsReached)
 	}
 	return true
 }
@@ -175,7 +171,7 @@ func (s *serverConn) partialHead(cfg *Config, have int) {
 	if s.headStart != 0 {
 		return
 	}
-	s.headStart = s.w.Loop.Now()
+	s.headStart = s.a.w.Loop.Now()
 	if d := cfg.conf.RequestHeadersTimeout; d > 0 {
 		s.deadlines[connHeaders] = s.headStart + int64(d)
 		s.arm()
@@ -185,7 +181,7 @@ func (s *serverConn) partialHead(cfg *Config, have int) {
 // readBody hands one run of body bytes to the stream; ok is false when no progress is possible.
 func (s *serverConn) readBody(b []byte) (n int, ok bool) {
 	st := s.cur
-	data, n, done, e := s.body.Next(b)
+	data, n, done, e := st.body.Next(b)
 	if e != 0 {
 		s.badBody(e)
 		return len(b), false
@@ -202,7 +198,7 @@ func (s *serverConn) readBody(b []byte) (n int, ok bool) {
 		st.onRequestData(data, done)
 	}
 	if !done && n == len(b) && s.cur == st && !st.over && !s.paused {
-		st.att.tryUpload(s.c, s.body.Remaining())
+		st.att.tryUpload(s.c, st.body.Remaining())
 	}
 	return n, n > 0
 }
@@ -217,7 +213,7 @@ func (s *serverConn) badBody(e http1.Err) {
 		st.rejectHead(e)
 		return
 	}
-	s.w.Stats.Inc(st.cfg.stats.DownstreamCxProtocolError)
+	s.a.w.Stats.Inc(st.cfg.stats.DownstreamCxProtocolError)
 	st.info.Flags |= reason.DownstreamProtocolError
 	st.info.Details = e.String()
 	st.finish(false, reason.DownstreamProtocol)
@@ -253,8 +249,8 @@ func (s *serverConn) beginUnparsed() *stream {
 	st := s.a.streams.Get()
 	st.req.Reset(nil)
 	s.cur, s.lastOne = st, true
-	st.begin(s.w, s.cfg, s, &s.facts, s.headStart)
-	s.w.Stats.Inc(s.cfg.stats.DownstreamRqHTTP1Total)
+	st.begin(s.a.w, s.cfg, s, &s.facts, s.headStart)
+	s.a.w.Stats.Inc(s.cfg.stats.DownstreamRqHTTP1Total)
 	st.request = halfDone
 	s.headStart = 0
 	return st
@@ -286,7 +282,7 @@ func (s *serverConn) informational(st *stream, h *header.Head) {
 	if st.req.Version == header.HTTP10 {
 		return // RFC 9110 15.2
 	}
-	b := http1.AppendResponseHead(s.w.Loop.Scratch()[:0], h, http1.Framing{Transfer: header.NoBody, Length: -1, Case: st.cfg.hcase})
+	b := http1.AppendResponseHead(s.a.w.Loop.Scratch()[:0], h, http1.Framing{Transfer: header.NoBody, Length: -1, Case: st.cfg.hcase})
 	s.c.Write(b)
 }
 
@@ -317,42 +313,42 @@ func (s *serverConn) responseHead(st *stream, h *header.Head, end bool) {
 	}
 	f.ConnectionClose = s.lastOne
 	f.ConnectionKeepAlive = old && !s.lastOne
-	s.encoding = transfer{kind: f.Transfer, none: none}
-	b := http1.AppendResponseHead(s.w.HeadBuffer(s.c), h, f)
-	st.info.DownstreamHeaderBytesSent += uint64(s.w.HoldHead(s.c, b))
+	st.encoding = transfer{kind: f.Transfer, none: none}
+	b := http1.AppendResponseHead(s.a.w.HeadBuffer(s.c), h, f)
+	st.info.DownstreamHeaderBytesSent += uint64(s.a.w.HoldHead(s.c, b))
 	if end {
-		s.w.FlushHeads()
+		s.a.w.FlushHeads()
 	}
 }
 
 // responseData implements downstream.
 func (s *serverConn) responseData(st *stream, p []byte, end bool) {
 	switch {
-	case s.encoding.none:
-		s.w.FlushHeads()
-	case s.encoding.kind == header.Chunked:
-		s.w.WriteChunk(s.c, p, end)
+	case st.encoding.none:
+		s.a.w.FlushHeads()
+	case st.encoding.kind == header.Chunked:
+		s.a.w.WriteChunk(s.c, p, end)
 	default:
-		s.w.WriteData(s.c, p)
+		s.a.w.WriteData(s.c, p)
 	}
 }
 
 // responseTrailers implements downstream (HC-13: dropped unless enable_trailers).
 func (s *serverConn) responseTrailers(st *stream, t *header.Head) {
-	if s.encoding.none || s.encoding.kind != header.Chunked {
-		s.w.FlushHeads()
+	if st.encoding.none || st.encoding.kind != header.Chunked {
+		s.a.w.FlushHeads()
 		return
 	}
 	if !st.cfg.conf.HTTP1.EnableTrailers {
 		t = nil
 	}
-	b := http1.AppendLastChunk(s.w.HeadBuffer(s.c), t)
-	s.w.HoldHead(s.c, b)
-	s.w.FlushHeads()
+	b := http1.AppendLastChunk(s.a.w.HeadBuffer(s.c), t)
+	s.a.w.HoldHead(s.c, b)
+	s.a.w.FlushHeads()
 }
 
-func (s *serverConn) bare(*stream) *engine.Conn {
-	if s.encoding.none || s.encoding.kind != header.Length {
+func (s *serverConn) bare(st *stream) *engine.Conn {
+	if st.encoding.none || st.encoding.kind != header.Length {
 		return nil
 	}
 	return s.c
@@ -371,25 +367,26 @@ func (s *serverConn) resumeRequest(*stream) {
 }
 
 // uploaded says that n body bytes went to the origin without passing through here.
-func (s *serverConn) uploaded(n int64) { s.body.Skip(n) }
+func (s *serverConn) uploaded(st *stream, n int64) { st.body.Skip(n) }
 
 func (s *serverConn) clientEnded(*stream) { s.OnReadClosed(s.c) }
 
 // finish implements downstream: the stream is over; go on with the next request or close.
 func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
-	s.w.FlushHeads()
+	s.a.w.FlushHeads()
 	s.cur = nil
 	cfg := st.cfg
 	s.charge(cfg)
-	unread := !s.body.Complete() && st.req.Transfer != header.NoBody
+	unread := !st.body.Complete() && st.req.Transfer != header.NoBody
+	untilClose := st.encoding.kind == header.UntilClose
 	s.a.streams.Put(st)
-	s.idleSince = s.w.Loop.Now()
+	s.idleSince = s.a.w.Loop.Now()
 	switch {
 	case s.closing:
 	case r == reason.DownstreamClosed:
 		s.closing = true
 		s.c.Close()
-	case !whole && s.encoding.kind == header.UntilClose:
+	case !whole && untilClose:
 		// FIN would make a cut-off body look whole (HC-50).
 		s.closing = true
 		s.c.Reset()
@@ -413,8 +410,8 @@ func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
 // charge counts the connection's bytes since the last time.
 func (s *serverConn) charge(cfg *Config) {
 	rx, tx := s.c.BytesRead(), s.c.BytesWritten()
-	s.w.Stats.Add(cfg.stats.DownstreamCxRxBytesTotal, rx-s.chargedRx)
-	s.w.Stats.Add(cfg.stats.DownstreamCxTxBytesTotal, tx-s.chargedTx)
+	s.a.w.Stats.Add(cfg.stats.DownstreamCxRxBytesTotal, rx-s.chargedRx)
+	s.a.w.Stats.Add(cfg.stats.DownstreamCxTxBytesTotal, tx-s.chargedTx)
 	s.chargedRx, s.chargedTx = rx, tx
 }
 
@@ -428,7 +425,7 @@ func (s *serverConn) arm() {
 	if first == 0 || s.timer.Armed() && s.timer.Deadline() <= first {
 		return
 	}
-	s.w.Loop.Arm(&s.timer, time.Duration(first-s.w.Loop.Now()))
+	s.a.w.Loop.Arm(&s.timer, time.Duration(first-s.a.w.Loop.Now()))
 }
 
 // OnTimer is the wheel's callback for the connection's deadlines.
@@ -436,7 +433,7 @@ func (s *serverConn) OnTimer(*wheel.Timer) {
 	if s.closing {
 		return
 	}
-	now, cfg := s.w.Loop.Now(), s.cfg
+	now, cfg := s.a.w.Loop.Now(), s.cfg
 	if d := s.deadlines[connIdle]; d != 0 && d <= now {
 		if s.cur != nil {
 			s.deadlines[connIdle] = 0 // set again when the stream ends
@@ -449,10 +446,10 @@ func (s *serverConn) OnTimer(*wheel.Timer) {
 		s.headTimeout(cfg)
 	case s.due(connDuration, now):
 		s.deadlines[connDuration] = 0
-		s.w.Stats.Inc(cfg.stats.DownstreamCxMaxDurationReached)
+		s.a.w.Stats.Inc(cfg.stats.DownstreamCxMaxDurationReached)
 		s.drain()
 	case s.due(connIdle, now) && s.headStart == 0:
-		s.w.Stats.Inc(cfg.stats.DownstreamCxIdleTimeout)
+		s.a.w.Stats.Inc(cfg.stats.DownstreamCxIdleTimeout)
 		s.closing = true
 		s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
 	default:
@@ -469,7 +466,7 @@ func (s *serverConn) due(which int, now int64) bool {
 func (s *serverConn) headTimeout(cfg *Config) {
 	s.deadlines[connHeaders] = 0
 	st := s.beginUnparsed()
-	s.w.Stats.Inc(cfg.stats.DownstreamRqHeaderTimeout)
+	s.a.w.Stats.Inc(cfg.stats.DownstreamRqHeaderTimeout)
 	st.sendLocalReply(reason.RequestHeadersTimeout, 0, nil)
 }
 

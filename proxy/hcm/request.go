@@ -35,8 +35,8 @@ func (st *stream) onRequestHead(end bool) {
 		return
 	}
 	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
-		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.RemotePipe != "" || st.info.Conn.LocalPipe != "",
-		TLS: st.info.Conn.TLS, Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
+		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
+		TLS: st.info.Conn.TLS(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
 	})
 	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
 		st.info.RemoteAddress = addrPort(d.Trusted)
@@ -79,7 +79,7 @@ func (st *stream) checkHead() reason.Reason {
 		st.w.Stats.Inc(st.cfg.stats.DownstreamRqNonRelativePath)
 		return reason.AbsolutePath
 	}
-	if h.AbsoluteForm && !st.info.Conn.TLS && string(h.Bytes(h.Scheme)) == "https" && st.cfg.forwarded.ValidatesScheme() {
+	if h.AbsoluteForm && !st.info.Conn.TLS() && string(h.Bytes(h.Scheme)) == "https" && st.cfg.forwarded.ValidatesScheme() {
 		return reason.HTTPSOnPlaintext // RT-120
 	}
 	return st.normalizePath(path)

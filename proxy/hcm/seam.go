@@ -24,7 +24,7 @@ type downstream interface {
 	bare(st *stream) *engine.Conn
 	// uploaded says that the engine carried n bytes of the request's body; clientEnded that it met
 	// the client's FIN instead of the rest.
-	uploaded(n int64)
+	uploaded(st *stream, n int64)
 	clientEnded(st *stream)
 	// pauseRequest and resumeRequest stop and restart delivery of request data.
 	pauseRequest(st *stream)

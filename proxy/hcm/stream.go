@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/route"
@@ -65,6 +66,11 @@ type stream struct {
 	// canary is true when the endpoint or its response says so.
 	canary bool
 
+	// body decodes the request and encoding is how the response's body ends; both are the downstream
+	// codec's, kept here so that an idle connection does not carry them.
+	body     http1.Body
+	encoding transfer
+
 	att   attempt
 	info  streaminfo.Info
 	req   header.Head
@@ -86,6 +92,7 @@ func (st *stream) reset() {
 	st.request, st.response = halfHead, halfHead
 	st.localReply, st.responsePaused, st.requestPaused, st.rushed, st.canary = false, false, false, false, false
 	st.over = true // a late look at a stream that was given back finds it over
+	st.body, st.encoding = http1.Body{}, transfer{}
 	st.att.reset()
 	st.info.Reset()
 	st.req.Reset(nil)

@@ -68,19 +68,66 @@ type Info struct {
 	HealthCheck                bool
 }
 
-// Connection holds the facts of a downstream connection. Owned by its connection, read-only.
+// Connection holds the facts of a downstream connection. Owned by its connection, read-only. Small,
+// because an idle connection keeps it.
 type Connection struct {
-	ID               uint64
-	Remote, Local    netip.AddrPort
-	RemotePipe       string // unix sockets: the path or empty
-	LocalPipe        string
-	ServerName       string // SNI
-	FilterChainName  string
-	ListenerName     string
-	TransportFailure string
-	TLS              bool
+	ID uint64
+	// Remote is the peer, Local this end; Remote is invalid for unix sockets.
+	Remote, Local netip.AddrPort
 	// StartNs is when the connection was accepted, on the loop clock.
 	StartNs int64
+	// Listener holds what all connections of the filter chain share.
+	Listener *Listener
+	// Secure holds what TLS found out; nil on plain connections.
+	Secure *Secure
+}
+
+// Listener is what every connection of a listener's filter chain has in common. Immutable.
+type Listener struct {
+	Name, FilterChain string
+	// Pipe is the unix socket path; empty for TCP.
+	Pipe string
+}
+
+// Secure is what is known of a connection with TLS.
+type Secure struct {
+	ServerName       string // SNI
+	TransportFailure string
+}
+
+// TLS says whether the connection is encrypted.
+func (c *Connection) TLS() bool { return c.Secure != nil }
+
+// Pipe returns the unix socket the connection came to; empty for TCP.
+func (c *Connection) Pipe() string {
+	if c.Listener == nil {
+		return ""
+	}
+	return c.Listener.Pipe
+}
+
+// FilterChain returns the name of the filter chain; empty when it has none.
+func (c *Connection) FilterChain() string {
+	if c.Listener == nil {
+		return ""
+	}
+	return c.Listener.FilterChain
+}
+
+// ServerName returns the SNI; empty on plain connections.
+func (c *Connection) ServerName() string {
+	if c.Secure == nil {
+		return ""
+	}
+	return c.Secure.ServerName
+}
+
+// TransportFailure returns why TLS failed; empty when it did not.
+func (c *Connection) TransportFailure() string {
+	if c.Secure == nil {
+		return ""
+	}
+	return c.Secure.TransportFailure
 }
 
 // Reset clears everything.
