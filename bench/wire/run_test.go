@@ -194,7 +194,7 @@ func TestOriginTakesInWhatHasArrived(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.close()
-	for round := range 20 {
+	for round := range 3 {
 		o.begin(nil)
 		var conns []net.Conn
 		for range 3 {

@@ -110,9 +110,6 @@ func (b *Breaker) Pending() int64 { return b.pending.used.Load() }
 // Requests returns how many active requests are counted.
 func (b *Breaker) Requests() int64 { return b.requests.used.Load() }
 
-// Retries returns how many active retries are counted.
-func (b *Breaker) Retries() int64 { return b.retries.used.Load() }
-
 // register shows the gauges of one priority under prefix, which ends in a dot.
 func (b *Breaker) register(r *stats.Registry, prefix string, trackRemaining bool) {
 	r.GaugeFunc(prefix+"cx_open", b.connections.open)

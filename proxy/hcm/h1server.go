@@ -379,6 +379,7 @@ func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
 	s.charge(cfg)
 	unread := !st.body.Complete() && st.req.Transfer != header.NoBody
 	untilClose := st.encoding.kind == header.UntilClose
+	asked := st.req.Close
 	s.a.streams.Put(st)
 	s.idleSince = s.a.w.Loop.Now()
 	switch {
@@ -390,6 +391,11 @@ func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
 		// FIN would make a cut-off body look whole (HC-50).
 		s.closing = true
 		s.c.Reset()
+	case whole && asked && !unread && s.c.Buffered() == 0:
+		// The client said that this is its last request, so nothing can be on its way that would turn
+		// the FIN into a RST: there is no need to wait for its own FIN.
+		s.closing = true
+		s.c.Close()
 	case s.lastOne || unread || !whole:
 		s.closing = true
 		s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
