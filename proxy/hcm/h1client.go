@@ -41,6 +41,7 @@ func (s attemptState) String() string {
 type attempt struct {
 	st       *stream
 	endpoint *worker.Endpoint
+	pool     *pool.Pool
 	pc       *pool.Conn
 	req      pool.Request
 
@@ -73,9 +74,14 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 	st := a.st
 	a.endpoint, a.priority = e, uint8(priority)
 	st.info.Attempts++
+	a.pool = e.Pool(priority)
+	if a.pool == nil {
+		a.fail(reason.Overflow)
+		return
+	}
 	a.state = attemptPending
 	a.req.Owner = a
-	e.Pool(priority).Acquire(&a.req)
+	a.pool.Acquire(&a.req)
 }
 
 // OnPoolReady is the pool's answer: a connection that is ours until released.
@@ -159,7 +165,7 @@ func (a *attempt) uncount() {
 func (a *attempt) cancel() {
 	switch a.state {
 	case attemptPending:
-		a.endpoint.Pool(int(a.priority)).Cancel(&a.req)
+		a.pool.Cancel(&a.req)
 		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqCancelled)
 	case attemptHead, attemptBody:
 		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqTxReset)

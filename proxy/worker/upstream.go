@@ -52,7 +52,8 @@ func (u *Upstream) Pick() *Endpoint {
 	return e
 }
 
-// Pool returns the connections of one priority, made on first use.
+// Pool returns the connections of one priority, made on first use; nil when max_connection_pools
+// allows no more of them.
 func (e *Endpoint) Pool(priority int) *pool.Pool {
 	if p := e.pools[priority]; p != nil {
 		return p
@@ -62,11 +63,15 @@ func (e *Endpoint) Pool(priority int) *pool.Pool {
 
 func (e *Endpoint) open(priority int) *pool.Pool {
 	c := e.up.C.Conf
+	if !e.up.C.Breakers[priority].TryPool() {
+		e.up.w.Stats.Inc(e.up.C.Stats.UpstreamCxPoolOverflow)
+		return nil
+	}
 	o := pool.Options{
 		ConnectTimeout: c.ConnectTimeout, IdleTimeout: c.IdleTimeout, MaxDuration: c.MaxConnectionDuration,
 		MaxRequests: c.MaxRequestsPerConnection, Watermark: int(c.PerConnectionBufferLimitBytes),
 		Dial:    engine.DialSpec{Network: "tcp", Addr: e.Host.Addr, Path: e.Host.Pipe, Bind: c.BindAddress},
-		Breaker: breaker{e.up.C.Breakers[priority], e.Host.Breaker(priority)},
+		Breaker: e.Host.Breaker(priority),
 		Events:  (*poolEvents)(e),
 		Free:    &e.up.w.conns,
 	}
@@ -83,9 +88,11 @@ func (e *Endpoint) open(priority int) *pool.Pool {
 }
 
 func (e *Endpoint) drain() {
-	for _, p := range e.pools {
+	for priority, p := range e.pools {
 		if p != nil {
 			p.Drain()
+			e.up.C.Breakers[priority].ReleasePool()
+			e.pools[priority] = nil
 		}
 	}
 }

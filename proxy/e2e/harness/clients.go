@@ -191,8 +191,14 @@ func DialWire(t testing.TB, network, addr string) *Wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return &Wire{t: t, Conn: c, In: bufio.NewReader(c)}
+	return NewWire(t, c)
 }
+
+// NewWire makes a Wire of a connection that the caller closes.
+func NewWire(t testing.TB, c net.Conn) *Wire { return &Wire{t: t, Conn: c, In: bufio.NewReader(c)} }
+
+// ReadStart returns the head of the next response and leaves its body in In.
+func (w *Wire) ReadStart() *Message { w.t.Helper(); return w.read(true) }
 
 // Send writes text; every line must carry its own CRLF.
 func (w *Wire) Send(text string) {
