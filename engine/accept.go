@@ -20,7 +20,7 @@ type acceptSocket struct {
 	acceptor Acceptor
 	fd       int
 	ready    bool // connections may be waiting
-	starved  bool // out of descriptors: waits for the timer or a close
+	starved  bool // backing off: waits for the timer or a close
 	wait     time.Duration
 	timer    wheel.Timer
 }
@@ -39,6 +39,7 @@ func (s *acceptSocket) open(accept func(l *Loop) Acceptor) {
 // gets its safe point.
 func (s *acceptSocket) onReadable() {
 	s.ready = true
+	errs := 0
 	for range s.ln.perEvent {
 		if s.starved || s.fd < 0 || s.ln.paused.Load() {
 			return
@@ -71,11 +72,16 @@ func (s *acceptSocket) onReadable() {
 		default:
 			// Errors of the network under the new connection (accept(2) lists them)
 			// concern it alone; those of a closed listener end the turn.
-			s.ln.acceptErrors.Add(1)
 			if s.ln.closed.Load() {
 				return
 			}
+			s.ln.acceptErrors.Add(1)
+			errs++
 		}
+	}
+	if errs == s.ln.perEvent { // nothing but errors: it must not spin
+		s.backOff()
+		return
 	}
 	s.loop.acceptTurn = true
 	s.loop.wake()
@@ -98,10 +104,15 @@ func (s *acceptSocket) hand(c *Conn) {
 	}
 }
 
-// starve stops accepting until a descriptor may be free: one of this loop closed,
-// or 50 ms (doubling to 1 s) went by. The backlog holds who waits.
+// starve stops accepting until a descriptor may be free.
 func (s *acceptSocket) starve() {
 	s.ln.fdPauses.Add(1)
+	s.backOff()
+}
+
+// backOff stops accepting until one of this loop's connections closes, or 50 ms
+// (doubling to 1 s) go by. The backlog holds who waits.
+func (s *acceptSocket) backOff() {
 	s.starved = true
 	s.loop.starved++
 	s.wait = min(max(2*s.wait, minStarve), maxStarve)

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"time"
 
 	"github.com/sluiceproxy/sluice/engine/poll"
 	"github.com/sluiceproxy/sluice/engine/sock"
@@ -68,6 +67,7 @@ const (
 	fDoEnd                             // at the safe point: both directions ended
 	fQuiet                             // freed with no event (refused in OnAccept)
 	fDelivering                        // OnData runs: its view may be the kept slab
+	fFreed                             // on the free list (debug builds only)
 
 	// fNoRead: reading makes no sense now.
 	fNoRead = fConnecting | fClosed | fPaused | fEOF
@@ -133,11 +133,19 @@ func (c *Conn) SetNoDelay(on bool) {
 
 // SetReadLimit sets the most bytes kept unconsumed (default 64 KiB, least 1).
 // When they are there and OnData consumes none, reading pauses.
-func (c *Conn) SetReadLimit(n int) { c.readLimit = int32(max(n, 1)) }
+func (c *Conn) SetReadLimit(n int) { c.readLimit = bounded(n) }
 
 // SetWatermarks sets how many bytes in the out chain make Above true (default
 // 1 MiB). OnWritable follows when they fall to half of it.
-func (c *Conn) SetWatermarks(high int) { c.high = int32(max(high, 1)) }
+func (c *Conn) SetWatermarks(high int) {
+	c.high = bounded(high)
+	if c.out.Len() >= int(c.high) {
+		c.flags |= fAbove
+	}
+}
+
+// bounded fits a limit into 1 byte to 1 GiB.
+func bounded(n int) int32 { return int32(min(max(n, 1), 1<<30)) }
 
 // PauseRead stops OnData until ResumeRead. No system call; a flag, not a count.
 // The peer is stopped by its window once the kernel's buffer is full.
@@ -188,6 +196,7 @@ func (c *Conn) TakeKept(n int) {
 
 // pend puts c on the safe-point list.
 func (c *Conn) pend() {
+	c.check()
 	if c.flags&fInPending != 0 {
 		return
 	}
@@ -245,6 +254,3 @@ func (c *Conn) settle() {
 		c.end(PeerClosed)
 	}
 }
-
-// closeTimeout is the default of CloseAfterFlush when none is given.
-const closeTimeout = time.Second

@@ -68,6 +68,9 @@ func (c *Conn) Reset() {
 	}
 }
 
+// closeTimeout is CloseAfterFlush's when none is given.
+const closeTimeout = time.Second
+
 // CloseAfterFlush writes the out chain, sends a FIN, and discards what arrives
 // until the peer's FIN, so that a RST for unread input cannot destroy bytes the
 // peer has yet to read (RFC 9112 9.6). Only OnClosed follows: LocalClose, or

@@ -11,6 +11,7 @@ import (
 // accepts; ask Above and pause the source. After CloseWrite, a failed write or
 // the end, bytes are dropped. One system call at most; no allocation.
 func (c *Conn) Write(p []byte) {
+	c.check()
 	if len(p) == 0 || c.flags&fNoWrite != 0 {
 		return
 	}
@@ -30,6 +31,7 @@ func (c *Conn) Write(p []byte) {
 
 // Write2 sends a, then b, with one system call. See Write.
 func (c *Conn) Write2(a, b []byte) {
+	c.check()
 	if len(a) == 0 || len(b) == 0 {
 		c.Write(a)
 		c.Write(b)

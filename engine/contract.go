@@ -30,7 +30,7 @@ type Handler interface {
 
 // RawReader takes over reading: OnReadable is called when the socket may have
 // bytes, in place of a read and OnData. It must read until EAGAIN or remember
-// that it did not (readiness is edge-triggered), see Conn.MarkReadable.
+// that it did not (readiness is edge-triggered), see Conn.ReadLater.
 type RawReader interface{ OnReadable(c *Conn) }
 
 // RawWriter is told that the socket may take bytes, once the bytes given to

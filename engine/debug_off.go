@@ -4,6 +4,9 @@ package engine
 
 const debug = false
 
+func (*Conn) check() {}
+func (*Loop) check() {}
+
 // goroutineID is not known in release builds.
 type goroutineID struct{}
 

@@ -11,6 +11,21 @@ import (
 
 const debug = true
 
+// check panics when a connection is used after OnClosed, or off its loop.
+func (c *Conn) check() {
+	if c.flags&fFreed != 0 {
+		panic("engine: a connection is used after OnClosed: " + c.String())
+	}
+	c.loop.check()
+}
+
+// check panics when something loop-owned is used on another goroutine.
+func (l *Loop) check() {
+	if !l.OnLoop() {
+		panic("engine: a loop's own object is used on another goroutine")
+	}
+}
+
 // goroutineID remembers the goroutine a loop runs on.
 type goroutineID struct{ id atomic.Int64 }
 

@@ -33,8 +33,12 @@ func TestDialEachNetwork(t *testing.T) {
 		{"tcp4", "127.0.0.1:0"},
 		{"tcp6", "[::1]:0"},
 		{"unix", filepath.Join(dir, "s")},
+		{"unix", "@sluice-dial-test"},
 	} {
-		t.Run(tc.network, func(t *testing.T) {
+		t.Run(tc.network+" "+tc.addr, func(t *testing.T) {
+			if tc.addr[0] == '@' && runtime.GOOS != "linux" {
+				t.Skip("only Linux has the abstract name space")
+			}
 			ln, err := net.Listen(tc.network, tc.addr)
 			if err != nil {
 				t.Fatal(err)

@@ -39,7 +39,7 @@ type Loop struct {
 
 	accepts    []*acceptSocket
 	acceptTurn bool // some accept socket waits for its next turn
-	starved    int  // accept sockets that wait for a descriptor
+	starved    int  // accept sockets that back off, mostly for want of descriptors
 
 	scratch []byte
 	context any
@@ -81,6 +81,7 @@ func (l *Loop) WallNow() time.Time { return base.Add(time.Duration(l.Now())) }
 // late by up to a millisecond and the event being handled. O(1); a system call
 // only when nothing armed is due sooner.
 func (l *Loop) Arm(t *wheel.Timer, d time.Duration) {
+	l.check()
 	at := l.Now() + int64(d)
 	l.wheel.Add(t, at)
 	if at < l.armedNs {
@@ -124,7 +125,10 @@ func (l *Loop) wake() {
 // Defer runs t at the safe point: after the handler that runs now has returned,
 // before the next event. A task put twice runs twice. No allocation in steady
 // state.
-func (l *Loop) Defer(t Task) { l.tasks = append(l.tasks, t) }
+func (l *Loop) Defer(t Task) {
+	l.check()
+	l.tasks = append(l.tasks, t)
+}
 
 // Scratch returns an empty 64 KiB buffer of the loop, for serialising. Valid
 // until the next caller uses it, so not across anything but plain computation.
@@ -319,4 +323,9 @@ func (l *Loop) growSlots(fd int) {
 	l.slots = grown
 }
 
-func (l *Loop) freeConn(c *Conn) { l.connsOf.Put(c) }
+func (l *Loop) freeConn(c *Conn) {
+	if debug {
+		c.flags |= fFreed
+	}
+	l.connsOf.Put(c)
+}

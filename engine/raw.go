@@ -99,8 +99,8 @@ func (c *Conn) rawReadEnded(e syscall.Errno) IOState {
 	return IOAgain
 }
 
-// SpliceTo moves up to max bytes from the socket into p. full says that the
-// pipe, not the socket, may have been the limit when nothing moved.
+// SpliceTo moves up to max bytes from the socket into p. IOAgain with bytes in p
+// may mean that p is full, so splice into an empty pipe to know the socket drained.
 func (c *Conn) SpliceTo(p *Pipe, max int) (n int, st IOState) {
 	if c.flags&(fClosed|fConnecting) != 0 {
 		return 0, IOFailed

@@ -97,6 +97,7 @@ func (c *Conn) Abort() {
 	}
 	c.handler = nil
 	c.aborted = true
+	c.remote = c.remote || c.ReadClosed() // a relay may have met the FIN
 	c.close()
 }
 

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"time"
 
@@ -56,13 +58,16 @@ func (s *Server) noteUpdate(err error) {
 }
 
 func (s *Server) apply(b *conf.Bootstrap) error {
+	s.logs.SetRuntime(b.Runtime)
 	ch, err := s.prepare(b)
 	if err != nil {
+		s.restoreRuntime()
 		ch.undo()
 		s.manager.ListenerCreateFailure.Inc()
 		return err
 	}
 	if err := s.clusters.Apply(b.Clusters); err != nil {
+		s.restoreRuntime()
 		ch.undo()
 		return err
 	}
@@ -70,10 +75,19 @@ func (s *Server) apply(b *conf.Bootstrap) error {
 	return nil
 }
 
+// restoreRuntime takes the runtime values of a rejected snapshot back.
+func (s *Server) restoreRuntime() {
+	if s.config != nil {
+		s.logs.SetRuntime(s.config.Runtime)
+	}
+}
+
 // prepare compiles every listener and opens the new sockets.
 func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 	ch := &change{swapped: map[*listener]*hcm.Config{}, confs: map[*listener]*conf.Listener{}, next: map[string]*listener{}}
 	deps := hcm.Deps{Registry: s.registry, Logs: s.logs, Node: b.Node}
+	// What listeners are compiled against, besides their own text.
+	others := s.config != nil && (s.config.Node != b.Node || !maps.Equal(s.config.Runtime, b.Runtime))
 	for i, c := range b.Listeners {
 		if len(c.Addresses) == 0 || c.FilterChain == nil || c.FilterChain.HTTP == nil {
 			return ch, fmt.Errorf("listeners[%d] %q: needs an address and an HTTP filter chain", i, c.Name)
@@ -82,7 +96,7 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 			return ch, fmt.Errorf("listeners[%d]: the name %q is used twice", i, c.Name)
 		}
 		old := s.listeners[c.Name]
-		if old != nil && !old.draining && sameListener(old.conf, c) {
+		if old != nil && !old.draining && !others && sameListener(old.conf, c) {
 			ch.next[c.Name] = old
 			continue
 		}
@@ -111,10 +125,10 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 	return ch, nil
 }
 
-// sameListener compares by the Envoy form where there is one.
+// sameListener compares by the Envoy form where there is one, and by what it was read with.
 func sameListener(a, b *conf.Listener) bool {
 	if len(a.Raw) > 0 && len(b.Raw) > 0 {
-		return string(a.Raw) == string(b.Raw)
+		return string(a.Raw) == string(b.Raw) && a.SourcesDigest == b.SourcesDigest
 	}
 	return reflect.DeepEqual(a, b)
 }
@@ -132,6 +146,7 @@ func (ch *change) undo() {
 func (s *Server) commit(b *conf.Bootstrap, ch *change) {
 	for l, cfg := range ch.swapped {
 		l.conf = ch.confs[l]
+		l.failHealth(s, s.healthFailed.Load()) // drain_type may be another
 		// The old Config stays readable for the streams that began with it; its log files are
 		// reference-counted and are given back when it can no longer be in use.
 		old := l.live.Swap(cfg)
@@ -174,13 +189,12 @@ func (s *Server) leave(l *listener) {
 }
 
 func (s *Server) finishLeaving(l *listener) {
-	deadline := time.Now().Add(s.o.DrainTime)
-	l.drain(s, true)
-	for time.Now().Before(deadline) && State(s.state.Load()) != stopped {
-		if conns, _ := l.load(s); conns == 0 {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(s.running, s.o.DrainTime)
+	defer cancel()
+	l.drain(s)
+	s.awaitEmpty(ctx, []*listener{l})
+	if s.running.Err() != nil {
+		return // Close ends the connections
 	}
 	for i, w := range s.workers {
 		a := l.acceptors[i]

@@ -3,6 +3,9 @@ package proxy
 import (
 	"context"
 	"time"
+
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/hcm"
 )
 
 // drainQuiet is how long Drain waits for idle keep-alive connections to bring one more request
@@ -33,8 +36,19 @@ func (s *Server) Drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.DrainTime)
 	defer cancel()
 	for _, l := range all {
-		l.drain(s, false)
+		l.drain(s)
 		l.close()
+	}
+	s.awaitEmpty(ctx, all)
+}
+
+// awaitEmpty waits until the draining listeners have no connection left, or ctx ends. Connections
+// without a request are closed when there was none on any connection for a while, or, unless the
+// drain is gradual, when the others have kept it waiting for long.
+func (s *Server) awaitEmpty(ctx context.Context, all []*listener) {
+	patience := drainPatience
+	if s.o.GradualDrain {
+		patience = s.o.DrainTime
 	}
 	began, quietSince := time.Now(), time.Now()
 	for ctx.Err() == nil {
@@ -49,9 +63,9 @@ func (s *Server) Drain(ctx context.Context) {
 		if busy > 0 {
 			quietSince = time.Now()
 		}
-		if time.Since(quietSince) >= drainQuiet || time.Since(began) >= drainPatience {
+		if time.Since(quietSince) >= drainQuiet || time.Since(began) >= patience {
 			for _, l := range all {
-				l.drain(s, true)
+				l.each(s, (*hcm.Acceptor).CloseIdle)
 			}
 		}
 		pause(ctx, 20*time.Millisecond)
@@ -67,24 +81,58 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// DrainListeners closes the listening sockets (/drain_listeners). With graceful, every response from
-// now on ends its connection; with keepOpen as well, the sockets stay open meanwhile (skip_exit).
-// Requests under way are never cut.
-func (s *Server) DrainListeners(graceful, keepOpen bool) {
+// ListenerDrain is what /drain_listeners can say. The zero value closes every listening socket at once
+// (OP-53).
+type ListenerDrain struct {
+	// Graceful drains first: responses end their connections, and the sockets close when the drain time
+	// is over. SkipExit then leaves them open.
+	Graceful, SkipExit bool
+	// InboundOnly leaves out listeners whose traffic_direction is not INBOUND.
+	InboundOnly bool
+}
+
+// DrainListeners takes listeners out of service while the server goes on. Requests under way are
+// never cut.
+func (s *Server) DrainListeners(d ListenerDrain) {
 	s.mu.Lock()
 	var all []*listener
 	for _, l := range s.listeners {
+		if d.InboundOnly && l.conf.TrafficDirection != conf.TrafficInbound {
+			continue
+		}
 		l.draining = true
 		all = append(all, l)
 	}
 	s.mu.Unlock()
-	for _, l := range all {
-		if graceful {
-			l.drain(s, false)
-		}
-		if !keepOpen {
+	if !d.Graceful {
+		for _, l := range all {
 			l.close()
 		}
+		return
+	}
+	for _, l := range all {
+		l.drain(s)
+	}
+	if !d.SkipExit {
+		go func() {
+			if s.sleep(s.o.DrainTime) {
+				for _, l := range all {
+					l.close()
+				}
+			}
+		}()
+	}
+}
+
+// sleep waits; false when the server ended meanwhile.
+func (s *Server) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.running.Done():
+		return false
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/conf"
@@ -40,6 +41,9 @@ func (s *Server) openListener(c *conf.Listener, cfg *hcm.Config) (*listener, err
 	for i, w := range s.workers {
 		ws := stats.NewListenerWorkerStats(s.registry, l.statName, i)
 		l.acceptors = append(l.acceptors, hcm.NewAcceptor(w, l.live, ls, ws))
+	}
+	if s.healthFailed.Load() {
+		l.failHealth(s, true)
 	}
 	for i := range c.Addresses {
 		bound := c.Addresses[i].IP
@@ -121,10 +125,26 @@ func (l *listener) addrs() []net.Addr {
 }
 
 // drain tells every loop's acceptor; see hcm.Acceptor.Drain.
-func (l *listener) drain(s *Server, idleToo bool) {
+func (l *listener) drain(s *Server) {
+	over := time.Duration(0)
+	if s.o.GradualDrain {
+		over = s.o.DrainTime
+	}
+	l.each(s, func(a *hcm.Acceptor) { a.Drain(over) })
+}
+
+// failHealth drains while the health check fails, unless only changes are to drain the listener
+// (OP-50).
+func (l *listener) failHealth(s *Server, failed bool) {
+	failed = failed && l.conf.DrainType == conf.DrainDefault
+	l.each(s, func(a *hcm.Acceptor) { a.FailHealth(failed) })
+}
+
+// each runs f with every loop's acceptor on its loop.
+func (l *listener) each(s *Server, f func(a *hcm.Acceptor)) {
 	for i, w := range s.workers {
 		a := l.acceptors[i]
-		s.onLoop(w, func() { a.Drain(idleToo) })
+		s.onLoop(w, func() { f(a) })
 	}
 }
 

@@ -52,6 +52,9 @@ type Options struct {
 	Logger *slog.Logger
 	// DrainTime bounds Drain; 0 means 600 s (--drain-time-s).
 	DrainTime time.Duration
+	// GradualDrain lets the share of responses that end their connection grow over DrainTime, instead of
+	// ending every connection with its next response (--drain-strategy).
+	GradualDrain bool
 	// MaxConnections bounds accepted connections over all listeners; 0 none.
 	MaxConnections int
 	// WarmTime bounds how long Start waits for clusters to resolve; 0 means 15 s.
@@ -76,6 +79,9 @@ type Server struct {
 	looping atomic.Bool
 	// healthFailed is set by /healthcheck/fail.
 	healthFailed atomic.Bool
+	// running ends when Close begins.
+	running context.Context
+	stop    context.CancelFunc
 
 	// mu serialises Apply, Drain and Close and guards what follows.
 	mu        sync.Mutex
@@ -112,8 +118,10 @@ func New(o Options) (*Server, error) {
 		// Envoy's runtime key for a limit over all listeners.
 		o.MaxConnections, _ = strconv.Atoi(o.Config.Runtime["overload.global_downstream_max_connections"])
 	}
+	s.running, s.stop = context.WithCancel(context.Background())
 	group, err := engine.New(engine.Options{Loops: o.Concurrency, MaxConns: o.MaxConnections, Logger: o.Logger})
 	if err != nil {
+		s.stop()
 		return nil, err
 	}
 	s.group = group
@@ -170,8 +178,16 @@ func (s *Server) State() State {
 	return st
 }
 
-// FailHealthCheck makes the server say DRAINING (/healthcheck/fail), or takes that back.
-func (s *Server) FailHealthCheck(fail bool) { s.healthFailed.Store(fail) }
+// FailHealthCheck makes the server say DRAINING and every response of the listeners whose drain_type
+// is DEFAULT the last of its connection (/healthcheck/fail, OP-50), or takes that back.
+func (s *Server) FailHealthCheck(fail bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.healthFailed.Store(fail)
+	for _, l := range s.listeners {
+		l.failHealth(s, fail)
+	}
+}
 
 // Start resolves the clusters and begins to accept. It returns when the server is live, or when ctx
 // ends.
@@ -282,6 +298,9 @@ func (s *Server) clustersGone(gone []*cluster.Cluster) {
 	}
 }
 
+// Warming returns the names of the clusters that wait for their first addresses, sorted.
+func (s *Server) Warming() []string { return s.clusters.Warming() }
+
 // Clusters returns the clusters that serve now, sorted by name.
 func (s *Server) Clusters() []*cluster.Cluster { return s.clusters.Set().Clusters() }
 
@@ -290,6 +309,7 @@ func (s *Server) Connections() int { return s.group.Active() }
 
 // Close ends the server now: connections are reset, logs are flushed.
 func (s *Server) Close() error {
+	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if State(s.state.Load()) == stopped {

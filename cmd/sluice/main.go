@@ -1,7 +1,7 @@
 // Command sluice is the proxy: it reads an Envoy v3 configuration and serves it on event loops.
 //
-// main.go dispatches, flags.go holds the command line, serve.go runs a configuration, and each
-// subcommand has a file of its own. What can go wrong is printed as one line on standard error and
+// main.go dispatches, flags.go holds the command line, help.go its description, serve.go runs a
+// configuration, and each subcommand has a file of its own. What can go wrong is printed as one line on standard error and
 // ends with exit code 1.
 package main
 
@@ -21,7 +21,8 @@ func run(args []string) int {
 	parser, err := kong.New(&c,
 		kong.Name("sluice"),
 		kong.Description(description),
-		kong.UsageOnError(),
+		kong.ExplicitGroups(flagGroups),
+		kong.Help(printHelp),
 		kong.Exit(func(n int) { code = n }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 110}),
 		kong.Vars{"version": versionString()},
@@ -46,9 +47,3 @@ func fail(err error) int {
 	fmt.Fprintf(os.Stderr, "sluice: %v\n", err)
 	return 1
 }
-
-const description = `An event-loop proxy that runs Envoy v3 configurations.
-
-  sluice run --from :8080 --to 127.0.0.1:9000   proxy without writing a configuration
-  sluice -c envoy.yaml                          run a configuration file
-  sluice validate envoy.yaml                    check it and exit`

@@ -2,28 +2,38 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy"
 	"github.com/sluiceproxy/sluice/proxy/admin"
+	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/envoy"
 	"github.com/sluiceproxy/sluice/proxy/format"
+	"github.com/sluiceproxy/sluice/proxy/route"
 )
 
 // Run loads the configuration and serves it until a signal ends the process.
 func (c *serveCommand) Run() error {
-	if c.ConfigPath == "" && c.ConfigYAML == "" {
-		return fmt.Errorf("no configuration: give -c FILE or --config-yaml, or try 'sluice run --help'")
+	if c.HotRestartVersion {
+		fmt.Println("disabled")
+		return nil
 	}
 	if err := c.check(); err != nil {
 		return err
+	}
+	if c.ConfigPath == "" && c.ConfigYAML == "" {
+		return errors.New("no configuration: give -c FILE or --config-yaml, or try 'sluice run --help'")
 	}
 	if c.Mode == "validate" {
 		return c.validate()
@@ -32,12 +42,47 @@ func (c *serveCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	p := process{flags: c.processFlags, adminPath: c.AdminAddressPath, reload: c.load}
+	if c.EnableMutexTracing {
+		runtime.SetMutexProfileFraction(1)
+	}
+	if c.EnableCoreDump {
+		debug.SetTraceback("crash")
+	}
+	p := process{flags: c.processFlags, adminPath: c.AdminAddressPath, reload: c.load, options: c.processFlags.options()}
 	if c.ConfigPath != "" && !c.NoWatch {
 		p.watch = c.ConfigPath
 	}
-	p.options = map[string]any{"config_path": c.ConfigPath, "config_yaml": c.ConfigYAML, "base_id": c.BaseID}
+	for name, value := range map[string]string{
+		"config_path": c.ConfigPath, "config_yaml": c.ConfigYAML, "admin_address_path": c.AdminAddressPath,
+		"service_cluster": c.ServiceCluster, "service_node": c.ServiceNode, "service_zone": c.ServiceZone,
+	} {
+		p.options[name] = value
+	}
+	p.options["base_id"] = strconv.FormatUint(uint64(c.BaseID), 10)
+	p.options["allow_unknown_static_fields"] = c.AllowUnknownFields
 	return p.serve(first)
+}
+
+// options are the flags as /server_info shows them (admin.v3.CommandLineOptions).
+func (p *processFlags) options() map[string]any {
+	flush := p.FileFlushIntervalMsec
+	if flush == 0 {
+		flush = 10000
+	}
+	return map[string]any{
+		"concurrency": p.threads(), "mode": "Serve", "log_level": p.LogLevel, "log_path": p.LogPath,
+		"drain_time": strconv.Itoa(p.DrainTimeS) + "s", "drain_strategy": strings.ToUpper(p.DrainStrategy[:1]) + p.DrainStrategy[1:],
+		"file_flush_interval":      strconv.FormatFloat(float64(flush)/1000, 'f', -1, 64) + "s",
+		"local_address_ip_version": "v4", "disable_hot_restart": true, "restart_epoch": 0,
+	}
+}
+
+// threads is how many loops will run.
+func (p *processFlags) threads() int {
+	if n := p.loops(); n > 0 {
+		return n
+	}
+	return runtime.GOMAXPROCS(0)
 }
 
 // source is what the flags say the configuration is.
@@ -72,6 +117,9 @@ func (c *serveCommand) validate() error {
 	if err != nil {
 		return err
 	}
+	if err := compiles(r.Conf); err != nil {
+		return err
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintln(os.Stderr, "warning:", w)
 	}
@@ -81,6 +129,16 @@ func (c *serveCommand) validate() error {
 	}
 	fmt.Printf("configuration '%s' OK\n", path)
 	return nil
+}
+
+// compiles goes as far with a configuration as one can without opening a socket or a file.
+func compiles(b *conf.Bootstrap) error {
+	for i, l := range b.Listeners {
+		if _, err := route.Compile(l.FilterChain.HTTP.Routes, route.Options{}); err != nil {
+			return fmt.Errorf("listeners[%d] %q: route_config: %w", i, l.Name, err)
+		}
+	}
+	return cluster.Validate(b.Clusters)
 }
 
 // firstLine keeps the first of several configuration errors: it is usually the cause of the others.
@@ -102,12 +160,16 @@ type process struct {
 	// watch is the file to watch; empty for none.
 	watch   string
 	options map[string]any
-	// ready runs once the proxy is live.
-	ready func(*proxy.Server)
+	// ready runs once the proxy is live; without an admin listener a is nil.
+	ready func(s *proxy.Server, a *admin.Server)
 
 	log    *logger
 	server *proxy.Server
 	admin  *admin.Server
+	// adminConf is what admin was made of.
+	adminConf *conf.Admin
+	// leaving is set by SIGTERM: from then on no new configuration is taken.
+	leaving bool
 }
 
 func (p *process) serve(first *envoy.Result) (err error) {
@@ -120,6 +182,7 @@ func (p *process) serve(first *envoy.Result) (err error) {
 	defer signal.Stop(signals)
 	p.server, err = proxy.New(proxy.Options{
 		Config: first.Conf, Concurrency: p.flags.loops(), Logger: p.log.Logger, DrainTime: p.flags.drainTime(),
+		GradualDrain: p.flags.DrainStrategy == "gradual",
 	})
 	if err != nil {
 		return err
@@ -139,23 +202,22 @@ func (p *process) serve(first *envoy.Result) (err error) {
 	go func() { started <- p.server.Start(ctx) }()
 	changed, stopWatch := watchFile(p.watch, p.log.Logger)
 	defer stopWatch()
-	draining := make(chan struct{})
-	terminating := false
+	drained := make(chan struct{})
 	for {
 		select {
 		case err := <-started:
 			if err != nil {
 				return err
 			}
-			p.log.Info("live", "loops", p.loops(), "version", versionString())
+			p.log.Info("live", "loops", p.flags.threads(), "version", versionString())
 			if p.ready != nil {
-				p.ready(p.server)
+				p.ready(p.server, p.admin)
 			}
 		case <-changed:
 			p.update("file changed")
 		case <-quit:
 			return nil
-		case <-draining:
+		case <-drained:
 			return nil
 		case sig := <-signals:
 			switch sig {
@@ -164,26 +226,19 @@ func (p *process) serve(first *envoy.Result) (err error) {
 			case syscall.SIGUSR1:
 				p.reopen()
 			case syscall.SIGTERM:
-				if terminating {
+				if p.leaving {
 					return nil // the second one ends at once (OP-2)
 				}
-				terminating = true
+				p.leaving = true
 				go func() {
 					p.server.Drain(ctx)
-					close(draining)
+					close(drained)
 				}()
 			default:
 				return nil
 			}
 		}
 	}
-}
-
-func (p *process) loops() int {
-	if n := p.flags.loops(); n > 0 {
-		return n
-	}
-	return runtime.GOMAXPROCS(0)
 }
 
 // apply folds flags into a loaded configuration and prints its warnings.
@@ -198,7 +253,7 @@ func (p *process) apply(r *envoy.Result) {
 
 // update re-reads the configuration, all or nothing (AMB-27).
 func (p *process) update(why string) {
-	if p.reload == nil {
+	if p.reload == nil || p.leaving {
 		return
 	}
 	r, err := p.reload()
@@ -212,6 +267,9 @@ func (p *process) update(why string) {
 		p.log.Error("configuration rejected; the running one stays", "cause", why, "error", err)
 		return
 	}
+	if p.adminConf != nil && !reflect.DeepEqual(p.adminConf, r.Conf.Admin) || p.adminConf == nil && r.Conf.Admin != nil {
+		p.log.Warn("the admin listener stays as it was started; a change of admin needs a restart")
+	}
 	p.log.Info("configuration applied", "cause", why, "listeners", len(r.Conf.Listeners), "clusters", len(r.Conf.Clusters))
 }
 
@@ -223,7 +281,11 @@ func (p *process) reopen() {
 }
 
 func (p *process) openAdmin(c *conf.Bootstrap, quit chan struct{}) error {
+	p.adminConf = c.Admin
 	if c.Admin == nil {
+		if p.adminPath != "" {
+			p.log.Warn("--admin-address-path is not written: the configuration has no admin listener")
+		}
 		return nil
 	}
 	a, err := admin.New(admin.Options{
@@ -243,5 +305,8 @@ func (p *process) openAdmin(c *conf.Bootstrap, quit chan struct{}) error {
 	if p.adminPath == "" {
 		return nil
 	}
-	return os.WriteFile(p.adminPath, []byte(a.Addr().String()), 0o644)
+	if err := os.WriteFile(p.adminPath, []byte(a.Addr().String()), 0o644); err != nil {
+		return fmt.Errorf("--admin-address-path: %w", err)
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/bench/origin"
 	"github.com/sluiceproxy/sluice/proxy"
+	"github.com/sluiceproxy/sluice/proxy/admin"
 	"github.com/sluiceproxy/sluice/proxy/envoy"
 )
 
@@ -53,12 +54,12 @@ func (c *runCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	p := process{flags: c.processFlags, ready: c.announce}
+	p := process{flags: c.processFlags, ready: c.announce, options: c.processFlags.options()}
 	return p.serve(r)
 }
 
 // announce tells what to try, with the port really bound.
-func (c *runCommand) announce(s *proxy.Server) {
+func (c *runCommand) announce(s *proxy.Server, a *admin.Server) {
 	for _, l := range s.Listeners() {
 		for _, a := range l.Addresses {
 			fmt.Printf("proxying %s -> %s\n", a, strings.Join(c.To, ", "))
@@ -69,20 +70,23 @@ func (c *runCommand) announce(s *proxy.Server) {
 			fmt.Printf("try:  curl -i http://%s/\n", tryAddress(a))
 		}
 	}
-	if c.Admin != "" {
-		fmt.Printf("admin: http://%s/help\n", tryText(c.Admin))
+	if a == nil {
+		return
 	}
+	if u, ok := a.Addr().(*net.UnixAddr); ok {
+		fmt.Printf("admin: curl --unix-socket %s http://localhost/help\n", u.Name)
+		return
+	}
+	fmt.Printf("admin: http://%s/\n", tryAddress(a.Addr()))
 }
 
 // tryAddress is an address a client on this machine can use: the wildcard becomes loopback.
-func tryAddress(a net.Addr) string { return tryText(a.String()) }
-
-func tryText(addr string) string {
-	host, port, err := net.SplitHostPort(addr)
+func tryAddress(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
-		return addr
+		return a.String()
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "localhost"
 	}
 	return net.JoinHostPort(host, port)

@@ -1,4 +1,4 @@
-//go:build !race
+//go:build !race && !sluicedebug
 
 package relay_test
 

@@ -23,7 +23,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type front struct {
 	origin net.Addr
 	opts   relay.Options
-	limits []int // Pipe these amounts one after the other, then echo upper-level
 	done   chan result
 	live   *atomic.Int32
 }
@@ -112,10 +111,7 @@ func (f *front) wait(t *testing.T) result {
 
 func random(n int, seed uint64) []byte {
 	b := make([]byte, n)
-	r := rand.New(rand.NewPCG(seed, 1))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
+	_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(b)
 	return b
 }
 
@@ -337,7 +333,6 @@ type segment struct {
 	lengths []int
 	heads   []byte
 	ended   chan relay.Result
-	closed  bool
 }
 
 func (s *segment) OnAccept(*engine.Conn) engine.Handler { return s }

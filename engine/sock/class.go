@@ -60,13 +60,3 @@ func Classify(e syscall.Errno) Class {
 	}
 	return Other
 }
-
-func errnoOf(err error) syscall.Errno {
-	if err == nil {
-		return 0
-	}
-	if e, ok := err.(syscall.Errno); ok {
-		return e
-	}
-	return unix.EIO
-}

@@ -23,9 +23,8 @@ func Read(fd int, p []byte) (n int, e syscall.Errno) {
 	}
 }
 
-// Read2 receives into a, then b. Here it fills only a: a short read that looks
-// drained would strand bytes, so the caller compares with what it asked for and
-// the readiness of kqueue's next edge covers the rest.
+// Read2 receives into a, then b, both not empty, with up to two calls: a result
+// shorter than both together means drained, as with one readv.
 func Read2(fd int, a, b []byte) (n int, e syscall.Errno) {
 	if n, e = Read(fd, a); n < len(a) || e != 0 {
 		return n, e
@@ -168,4 +167,24 @@ func LocalAddr(fd int) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return fromSockaddr(sa)
+}
+
+func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(withScope(netip.AddrFrom16(sa.Addr).Unmap(), sa.ZoneId), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func errnoOf(err error) syscall.Errno {
+	if err == nil {
+		return 0
+	}
+	if e, ok := err.(syscall.Errno); ok {
+		return e
+	}
+	return unix.EIO
 }

@@ -133,6 +133,21 @@ func healthFlags(h *cluster.Host) string {
 	return "healthy"
 }
 
+// healthStatus is a core.v3.HealthStatus.
+func healthStatus(h *cluster.Host) string {
+	switch h.Health {
+	case conf.EndpointDegraded:
+		return "DEGRADED"
+	case conf.EndpointUnhealthy:
+		return "UNHEALTHY"
+	}
+	return "HEALTHY"
+}
+
+func localityJSON(h *cluster.Host) map[string]string {
+	return map[string]string{"region": h.Region, "zone": h.Zone, "sub_zone": h.SubZone}
+}
+
 // clustersJSON writes envoy.admin.v3.Clusters.
 func (s *Server) clustersJSON(w http.ResponseWriter, loads map[*cluster.Host]cluster.HostLoad) {
 	statuses := []any{}
@@ -148,13 +163,10 @@ func (s *Server) clustersJSON(w http.ResponseWriter, loads map[*cluster.Host]clu
 				}
 				numbers = append(numbers, map[string]any{"name": n.name, "value": strconv.FormatUint(n.value, 10), "type": kind})
 			}
-			health := map[string]any{"eds_health_status": map[conf.EndpointHealth]string{
-				conf.EndpointHealthy: "HEALTHY", conf.EndpointDegraded: "DEGRADED", conf.EndpointUnhealthy: "UNHEALTHY",
-			}[h.Health]}
 			hosts = append(hosts, map[string]any{
-				"address": addressJSON(hostAddress(h)), "stats": numbers, "health_status": health,
+				"address": addressJSON(hostAddress(h)), "stats": numbers, "health_status": map[string]any{"eds_health_status": healthStatus(h)},
 				"weight": h.Weight, "hostname": h.Hostname, "priority": h.Priority,
-				"locality": map[string]string{"region": h.Region, "zone": h.Zone, "sub_zone": h.SubZone},
+				"locality": localityJSON(h),
 			})
 		}
 		thresholds := []any{}

@@ -27,13 +27,13 @@ func (s *Server) healthOK(w http.ResponseWriter, _ *http.Request) {
 	ok(w)
 }
 
-// drainListeners closes the listening sockets; with graceful every response from then on also ends
-// its connection (OP-51, OP-53).
+// drainListeners closes the listening sockets; with graceful responses end their connections first, and
+// the sockets close when the drain time is over (OP-51, OP-53).
 func (s *Server) drainListeners(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	for name := range q {
-		if name != "graceful" && name != "skip_exit" {
-			badRequest(w, "unknown parameter %q; graceful and skip_exit are known", name)
+		if name != "graceful" && name != "skip_exit" && name != "inboundonly" {
+			badRequest(w, "unknown parameter %q; graceful, skip_exit and inboundonly are known", name)
 			return
 		}
 	}
@@ -41,7 +41,9 @@ func (s *Server) drainListeners(w http.ResponseWriter, r *http.Request) {
 		badRequest(w, "skip_exit requires graceful")
 		return
 	}
-	s.o.Server.DrainListeners(q.Has("graceful"), q.Has("skip_exit"))
+	s.o.Server.DrainListeners(proxy.ListenerDrain{
+		Graceful: q.Has("graceful"), SkipExit: q.Has("skip_exit"), InboundOnly: q.Has("inboundonly"),
+	})
 	ok(w)
 }
 

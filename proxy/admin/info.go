@@ -56,17 +56,50 @@ func (s *Server) certs(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]any{"certificates": []any{}})
 }
 
-func (s *Server) runtime(w http.ResponseWriter, _ *http.Request) {
-	c, _ := s.o.Server.Config()
-	type entry struct {
-		LayerValues []string `json:"layer_values"`
-		FinalValue  string   `json:"final_value"`
+// initDump names what keeps the server from being live: nothing once it is (admin.v3.UnreadyTargetsDumps).
+func (s *Server) initDump(w http.ResponseWriter, _ *http.Request) {
+	dumps := []any{}
+	if waiting := s.o.Server.Warming(); len(waiting) > 0 {
+		targets := make([]string, 0, len(waiting))
+		for _, name := range waiting {
+			targets = append(targets, "cluster "+name)
+		}
+		dumps = append(dumps, map[string]any{"name": "init manager Server", "target_names": targets})
 	}
-	entries := make(map[string]entry, len(c.Runtime))
-	for k, v := range c.Runtime {
-		entries[k] = entry{[]string{v}, v}
+	writeJSON(w, map[string]any{"unready_targets_dumps": dumps})
+}
+
+// contention prints what --enable-mutex-tracing counted (admin.v3.MutexStats). How long the waits
+// under way have lasted is not known.
+func (s *Server) contention(w http.ResponseWriter, _ *http.Request) {
+	if runtime.SetMutexProfileFraction(-1) == 0 {
+		fmt.Fprintln(w, "Mutex contention tracing is not enabled. To enable, run sluice with flag --enable-mutex-tracing.")
+		return
 	}
-	writeJSON(w, map[string]any{"layers": []string{"static"}, "entries": entries})
+	var records []runtime.BlockProfileRecord
+	n, fits := runtime.MutexProfile(nil)
+	for !fits || n > len(records) {
+		records = make([]runtime.BlockProfileRecord, n+64)
+		n, fits = runtime.MutexProfile(records)
+	}
+	var count, cycles int64
+	for _, r := range records[:n] {
+		count, cycles = count+r.Count, cycles+r.Cycles
+	}
+	writeJSON(w, map[string]string{
+		"num_contentions": strconv.FormatInt(count, 10), "current_wait_cycles": "0", "lifetime_wait_cycles": strconv.FormatInt(cycles, 10),
+	})
+}
+
+// elsewhere is Envoy's profiler pages: Go's own are better.
+func elsewhere(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+	fmt.Fprintln(w, "disabled: profiles are at /debug/pprof/")
+}
+
+func recentLookups(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusNotImplemented)
+	fmt.Fprintln(w, "disabled: statistics are indexed when they are made, not looked up by name")
 }
 
 func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {

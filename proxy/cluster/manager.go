@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,6 +93,13 @@ func (m *Manager) Ready() <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.ready
+}
+
+// Warming returns the names of the clusters that warm, sorted.
+func (m *Manager) Warming() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.warming))
 }
 
 // Apply makes clusters the configuration, all or nothing: with an error nothing

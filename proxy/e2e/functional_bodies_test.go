@@ -180,7 +180,8 @@ func TestByteByByte(t *testing.T) {
 		{"chunks both ways", "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\npi\r\n2;x=y\r\nng\r\n0\r\n\r\n", chunkedResponse, "ping"},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			o := harness.NewScripted(t, origin.Script{origin.Repeat(origin.ReadRequest(), origin.SendIn(1, 100*time.Microsecond, row.response))})
+			answer := func() origin.Step { return origin.SendIn(1, 100*time.Microsecond, row.response) }
+			o := harness.NewScripted(t, origin.Script{origin.ReadRequest(), answer(), origin.ReadRequest(), answer()})
 			p := harness.Start(t, one(o))
 			w := harness.DialWire(t, "tcp", p.Addr)
 			_ = w.Conn.(*net.TCPConn).SetNoDelay(true)
@@ -204,13 +205,12 @@ func TestByteByByte(t *testing.T) {
 // A client that takes its response slowly holds the origin back, not memory, and gets every byte.
 func TestASlowReaderGetsEveryByte(t *testing.T) {
 	harness.NoLeaks(t)
-	const size = 8 << 20
+	const size = 32 << 20
 	top := one(harness.NewOrigin(t, "a"))
 	top.Listener = "per_connection_buffer_limit_bytes: 32768"
 	p := harness.Start(t, top)
 	for _, path := range []string{"/bytes/", "/chunked/"} {
 		w := harness.DialWire(t, "tcp", p.Addr)
-		_ = w.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 		w.Send(fmt.Sprintf("GET %s%d HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", path, size))
 		if path == "/chunked/" {
 			harness.Eventually(t, "the proxy pauses the origin", func() bool {

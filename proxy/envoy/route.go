@@ -23,6 +23,7 @@ func (c *compiler) routeConfiguration(m *routev3.RouteConfiguration, at place) *
 		MaxDirectResponseBodyBytes: int(number(m.GetMaxDirectResponseBodySizeBytes(), defaultDirectBodyBytes)),
 		VirtualHostHeader:          strings.ToLower(m.GetVhostHeader()),
 		ValidateClusters:           boolean(m.GetValidateClusters(), true),
+		Raw:                        c.raw(m, at),
 	}
 	domains := map[string]place{}
 	for i, host := range m.GetVirtualHosts() {

@@ -50,12 +50,17 @@ type Acceptor struct {
 	ws   *stats.ListenerWorkerStats
 	name string
 
-	streams  streamPool
-	free     *serverConn
-	kept     int
-	first    *serverConn // live connections
-	count    int
-	drainNow bool
+	streams streamPool
+	free    *serverConn
+	kept    int
+	first   *serverConn // live connections
+	count   int
+
+	// drainNow is true while responses may have to end their connections; the rest says which.
+	drainNow     bool
+	healthFailed bool  // every response, until the health check passes again (OP-50)
+	drainFrom    int64 // 0: not draining
+	drainOver    int64 // how long until every response does; 0 at once
 }
 
 // NewAcceptor makes a loop's end of a listener. live is shared with the control plane, which swaps
@@ -176,18 +181,44 @@ func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 	}
 }
 
-func (a *Acceptor) draining() bool { return a.drainNow }
+// draining decides whether the response about to start is the last of its connection. Asked once for
+// each response, since the answer may be a matter of chance.
+func (a *Acceptor) draining() bool { return a.drainNow && a.drainsThis() }
 
-// Drain makes every response from now on the last of its connection (OP-51). With idleToo,
-// connections without a request end at once. Runs on the loop.
-func (a *Acceptor) Drain(idleToo bool) {
-	a.drainNow = true
-	if !idleToo {
-		return
+func (a *Acceptor) drainsThis() bool {
+	if a.healthFailed || a.drainOver == 0 {
+		return true
 	}
+	passed := a.w.Loop.Now() - a.drainFrom
+	return passed >= a.drainOver || a.w.Random.Int64N(a.drainOver) < passed
+}
+
+// Drain makes responses the last of their connections: all of them from now on, or with over > 0 a
+// share that grows from none to all in that time (OP-51). A drain that has begun goes on as it is, or
+// becomes one of all responses. Runs on the loop.
+func (a *Acceptor) Drain(over time.Duration) {
+	if a.drainFrom == 0 {
+		a.drainFrom, a.drainOver = max(1, a.w.Loop.Now()), int64(over)
+	} else if over == 0 {
+		a.drainOver = 0
+	}
+	a.drainNow = true
+}
+
+// FailHealth makes every response the last of its connection until it is called with false
+// (/healthcheck/fail). Runs on the loop.
+func (a *Acceptor) FailHealth(failed bool) {
+	a.healthFailed = failed
+	a.drainNow = failed || a.drainFrom != 0
+}
+
+// CloseIdle ends the connections without a request at once, and the others with their response. Runs
+// on the loop, after Drain.
+func (a *Acceptor) CloseIdle() {
+	a.Drain(0)
 	for s := a.first; s != nil; {
 		next := s.nextLive
-		if s.cur == nil && !s.closing {
+		if !s.closing && !s.lastOne {
 			a.w.Stats.Inc(s.cfg.stats.DownstreamCxDrainClose)
 		}
 		s.drain()

@@ -27,6 +27,7 @@ func (a *attempt) tryDownload() {
 		return
 	}
 	st.w.FlushHeads()
+	a.pc.PauseRead() // the pump resumes it: what is read until then would not be in left
 	a.download.Start(a.pc.Conn, dst, left, (*downloadDone)(a))
 }
 
@@ -36,6 +37,7 @@ func (a *attempt) tryUpload(src *engine.Conn, left int64) {
 		return
 	}
 	a.st.w.FlushHeads()
+	src.PauseRead()
 	a.upload.Start(src, a.pc.Conn, left, (*uploadDone)(a))
 }
 

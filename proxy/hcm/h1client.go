@@ -63,6 +63,9 @@ type attempt struct {
 	seen int
 	opts *http1.Options
 
+	// rxFrom and txFrom are the connection's byte counts when the attempt got it.
+	rxFrom, txFrom uint64
+
 	// upload and download carry bulk bodies without this code seeing them (bulk.go).
 	upload, download relay.Pump
 }
@@ -106,6 +109,7 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	a.state = attemptHead
 	a.opts = &st.cluster.Parse
 	pc.SetHandler(a)
+	a.rxFrom, a.txFrom = pc.BytesRead(), pc.BytesWritten()
 	pc.SetReadLimit(a.opts.MaxHeadBytes + 4096)
 	st.info.UpstreamReady = st.w.Loop.Now()
 	st.info.UpstreamConnectionID = pc.ID()
@@ -180,14 +184,23 @@ func (a *attempt) cancel() {
 func (a *attempt) release(reusable bool) {
 	a.stopPumps() // an upload the origin did not wait for
 	pc := a.pc
+	a.chargeBytes()
 	a.pc, a.paused = nil, false
 	pc.Release(reusable)
+}
+
+// chargeBytes counts what the connection moved for this attempt.
+func (a *attempt) chargeBytes() {
+	s, c := a.st.w.Stats, a.st.cluster.C.Stats
+	s.Add(c.UpstreamCxRxBytesTotal, a.pc.BytesRead()-a.rxFrom)
+	s.Add(c.UpstreamCxTxBytesTotal, a.pc.BytesWritten()-a.txFrom)
 }
 
 // abort closes the connection in the middle of an exchange.
 func (a *attempt) abort() {
 	a.stopPumps()
 	if pc := a.pc; pc != nil {
+		a.chargeBytes()
 		a.pc, a.paused = nil, false
 		a.st.w.DropHead(pc.Conn)
 		pc.Abort()
@@ -279,7 +292,12 @@ func (a *attempt) resumeResponse() {
 func (a *attempt) OnConnected(*engine.Conn) {}
 
 // OnWritable lets the request go on.
-func (a *attempt) OnWritable(*engine.Conn) { a.st.onUpstreamDrained() }
+func (a *attempt) OnWritable(*engine.Conn) {
+	if a.st.requestPaused {
+		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamFlowControlDrainedTotal)
+	}
+	a.st.onUpstreamDrained()
+}
 
 // OnData decodes the response as far as the downstream side can take it.
 func (a *attempt) OnData(_ *engine.Conn, view []byte) int {
@@ -469,6 +487,7 @@ func (a *attempt) endOfStream() {
 func (a *attempt) OnClosed(*engine.Conn, engine.CloseReason) {
 	a.stopPumps()
 	a.st.w.DropHead(a.pc.Conn)
+	a.chargeBytes()
 	a.pc = nil // the pool has settled its accounts
 	a.broken(reason.UpstreamTermination)
 }

@@ -45,8 +45,8 @@ type serverConn struct {
 
 	// inData is true while OnData runs: a finished stream then goes on with the next head there.
 	inData bool
-	// closing: no further request is read.
-	closing bool
+	// closing: no further request is read. lingers: the client has some time left to end the connection.
+	closing, lingers bool
 	// lastOne: the response under way ends the connection.
 	lastOne bool
 	paused  bool
@@ -133,7 +133,7 @@ func (s *serverConn) readHead(b []byte) int {
 		s.a.w.Stats.Add(cfg.stats.HTTP1DroppedHeadersWithUnderscores, uint64(d))
 	}
 	st.info.DownstreamHeaderBytesReceived = uint64(n)
-	s.lastOne = s.lastOne || st.req.Close || s.a.draining() || s.exhausted(cfg)
+	s.lastOne = s.lastOne || st.req.Close || s.exhausted(cfg)
 	end := st.req.Transfer == header.NoBody
 	if !end {
 		st.body.Init(&st.req)
@@ -274,6 +274,9 @@ func (s *serverConn) OnClosed(c *engine.Conn, r engine.CloseReason) {
 		s.closing = true
 		st.onDownstreamGone(reason.DownstreamClosed)
 	}
+	if s.lingers && (r == engine.FlushTimeout || r == engine.LocalClose && !c.ReadClosed()) {
+		s.a.w.Stats.Inc(s.cfg.stats.DownstreamCxDelayedCloseTimeout)
+	}
 	s.a.closed(s, c, remote, active)
 }
 
@@ -308,8 +311,13 @@ func (s *serverConn) responseHead(st *stream, h *header.Head, end bool) {
 	default:
 		f.Transfer = header.Chunked
 	}
-	if st.request != halfDone || s.a.draining() || h.Close {
+	switch {
+	case s.lastOne:
+	case st.request != halfDone || h.Close:
 		s.lastOne = true
+	case s.a.draining():
+		s.lastOne = true
+		s.a.w.Stats.Inc(st.cfg.stats.DownstreamCxDrainClose)
 	}
 	f.ConnectionClose = s.lastOne
 	f.ConnectionKeepAlive = old && !s.lastOne
@@ -397,8 +405,7 @@ func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
 		s.closing = true
 		s.c.Close()
 	case s.lastOne || unread || !whole:
-		s.closing = true
-		s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
+		s.linger(cfg)
 	default:
 		if s.paused {
 			s.paused = false
@@ -456,8 +463,7 @@ func (s *serverConn) OnTimer(*wheel.Timer) {
 		s.drain()
 	case s.due(connIdle, now) && s.headStart == 0:
 		s.a.w.Stats.Inc(cfg.stats.DownstreamCxIdleTimeout)
-		s.closing = true
-		s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
+		s.linger(cfg)
 	default:
 		s.arm()
 	}
@@ -483,9 +489,15 @@ func (s *serverConn) drain() {
 	}
 	s.lastOne = true
 	if s.cur == nil && s.headStart == 0 {
-		s.closing = true
-		s.c.CloseAfterFlush(s.cfg.conf.DelayedCloseTimeout)
+		s.linger(s.cfg)
 	}
+}
+
+// linger ends the connection in order: what is unsent goes, then the client has delayed_close_timeout
+// to end it too (HC-38).
+func (s *serverConn) linger(cfg *Config) {
+	s.closing, s.lingers = true, true
+	s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
 }
 
 // abort ends the connection now, whatever is under way.
@@ -493,6 +505,6 @@ func (s *serverConn) abort() {
 	if st := s.cur; st != nil && !s.closing {
 		st.fail(reason.Stopped, 0)
 	}
-	s.closing = true
+	s.closing, s.lingers = true, false
 	s.c.Close()
 }

@@ -160,6 +160,9 @@ func (st *stream) pauseWhenFull() {
 		return
 	}
 	st.requestPaused = true
+	if st.att.state != attemptPending {
+		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlBackedUpTotal)
+	}
 	st.w.Stats.Inc(st.cfg.stats.DownstreamFlowControlPausedReadingTotal)
 	st.down.pauseRequest(st)
 }
@@ -211,8 +214,14 @@ func (st *stream) rejectHead(e http1.Err) {
 		r = reason.LowVersion
 	case 431:
 		r = reason.HeadTooLarge
+		if e == http1.ErrTooManyFields {
+			r = reason.TooManyFields
+		}
 	case 501:
 		r = reason.BadTransferEncoding
+	}
+	if e == http1.ErrUnderscore {
+		st.w.Stats.Inc(st.cfg.stats.HTTP1RequestsRejectedWithUnderscoresInHeaders)
 	}
 	entry := r.Entry()
 	st.info.Flags |= entry.Flag

@@ -17,6 +17,16 @@ func (st *stream) onInformational(h *header.Head) {
 	}
 	st.moved()
 	st.down.informational(st, h)
+	st.pauseWhenBehind()
+}
+
+// pauseWhenBehind stops the origin while the client is slow.
+func (st *stream) pauseWhenBehind() {
+	if !st.responsePaused && st.down.full(st) {
+		st.responsePaused = true
+		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlPausedReadingTotal)
+		st.att.pauseResponse()
+	}
 }
 
 // onResponseHead takes the upstream's final response head, already without hop-by-hop fields.
@@ -57,7 +67,7 @@ func (st *stream) setAttemptCount(h *header.Head) {
 func (st *stream) sendHead(h *header.Head, end bool) {
 	st.cfg.forwarded.Response(h, &forwarded.ResponseFacts{Request: &st.req, Date: st.w.Date()})
 	st.info.DownstreamTxBegin = st.w.Loop.Now()
-	if st.request != halfDone && end {
+	if st.request != halfDone {
 		st.w.Stats.Inc(st.cfg.stats.DownstreamRqResponseBeforeRqComplete)
 	}
 	st.response = halfBody
@@ -84,11 +94,7 @@ func (st *stream) onResponseData(p []byte, end bool) {
 		st.responseOver()
 		return
 	}
-	if !st.responsePaused && st.down.full(st) {
-		st.responsePaused = true
-		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlPausedReadingTotal)
-		st.att.pauseResponse()
-	}
+	st.pauseWhenBehind()
 }
 
 // onResponseTrailers ends the response with the trailers in st.trail.

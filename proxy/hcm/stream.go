@@ -209,17 +209,20 @@ func (st *stream) routeTimeout() {
 			e.Load.RqTimeout++
 		}
 	}
+	if st.response != halfHead {
+		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
+	}
 	st.fail(reason.ResponseTimeout, 0)
 }
 
-// fail ends the stream for reason r: by a local reply while no response head was sent, else by
-// breaking the response off. status 0 takes the table's.
+// fail ends the stream for reason r: by a local reply while no response head was sent and there is a
+// status to send, else by breaking the response off. status 0 takes the table's.
 func (st *stream) fail(r reason.Reason, status uint16) {
 	if st.over {
 		return
 	}
 	st.att.cancel()
-	if st.response == halfHead {
+	if st.response == halfHead && (status != 0 || r.Entry().Status != 0) {
 		st.sendLocalReply(r, status, nil)
 		return
 	}
