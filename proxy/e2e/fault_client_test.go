@@ -55,7 +55,7 @@ var clientPhases = []clientPhase{
 		name: "in the middle of the head",
 		reach: func(_ *testing.T, p *harness.Proxy, _ *harness.Raw, c *harness.Client) {
 			c.Send("GET /a HTTP/1.1\r\nHos")
-			harness.Eventually(p.T, "the head's beginning", func() bool { return busy(p) == 1 })
+			awaitStat(p, inHTTP+"downstream_cx_active", 1)
 		},
 		lines: []string{"0" + lineGone + "- -"},
 		stats: untouched(harness.Stats{inHTTP + "downstream_rq_total": 1, inHTTP + "downstream_rq_rx_reset": 1, inHTTP + "downstream_rq_completed": 0}),
@@ -183,9 +183,6 @@ var clientPhases = []clientPhase{
 		lines: []string{"200" + lineGone + "GET /a"}, stats: wentAway(nil),
 	},
 }
-
-// busy returns how many connections have a request, or the beginning of one.
-func busy(p *harness.Proxy) (n int64) { return p.Stat("server.total_connections") }
 
 func awaitRead(t *testing.T, o *harness.Raw, n int64) {
 	t.Helper()

@@ -261,3 +261,18 @@ func TestAnEchoFlowsWhileTheRequestIsStillComing(t *testing.T) {
 		t.Fatalf("after the end: %q, %v", rest, err)
 	}
 }
+
+// Bodies of a little more than the relay's threshold, whose first pieces fill the read buffer: what
+// is read before the relay begins must not be counted twice.
+func TestBodiesAroundTheRelaysThreshold(t *testing.T) {
+	harness.NoLeaks(t)
+	p := harness.Start(t, one(harness.NewOrigin(t, "a")))
+	transport := &http.Transport{WriteBufferSize: 128 << 10}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: harness.Patience / 2}
+	for i := range int64(150) {
+		n := 64<<10 - 100 + 2*i
+		download(t, client, p.Addr, "/bytes/", n)
+		upload(t, client, p.Addr, n, false)
+	}
+}

@@ -58,6 +58,8 @@ type attempt struct {
 	paused  bool
 	// keep: the response allows the connection to be used again.
 	keep bool
+	// starting: Acquire is on the stack, so the event's end will flush what is held.
+	starting bool
 
 	body http1.Body
 	seen int
@@ -84,7 +86,9 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 	}
 	a.state = attemptPending
 	a.req.Owner = a
+	a.starting = true
 	a.pool.Acquire(&a.req)
+	a.starting = false
 }
 
 // OnPoolReady is the pool's answer: a connection that is ours until released.
@@ -116,6 +120,9 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	st.info.UpstreamProtocol = header.HTTP11
 	end := st.request == halfDone
 	a.requestHead(&st.req, end)
+	if !a.starting {
+		st.w.FlushHeads()
+	}
 	if !end {
 		st.onUpstreamDrained()
 	}
@@ -342,7 +349,9 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 	end := h.Transfer == header.NoBody
 	a.body.Init(h)
 	a.body.SetLimits(a.opts)
-	a.body.SetTrailers(&st.trail)
+	if a.opts.EnableTrailers {
+		a.body.SetTrailers(&st.trail)
+	}
 	a.state = attemptBody
 	// Close spoke of the origin's connection; from here on the head is the client's.
 	a.keep, h.Close = !h.Close, false

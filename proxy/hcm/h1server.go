@@ -50,8 +50,8 @@ type serverConn struct {
 	// lastOne: the response under way ends the connection.
 	lastOne bool
 	paused  bool
-	// remote: the client ended it.
-	remote bool
+	// remote: the client ended it. cutOff: with a request under way.
+	remote, cutOff bool
 	// charged is how many bytes were counted so far.
 	chargedRx, chargedTx uint64
 
@@ -138,7 +138,9 @@ func (s *serverConn) readHead(b []byte) int {
 	if !end {
 		st.body.Init(&st.req)
 		st.body.SetLimits(&cfg.parse)
-		st.body.SetTrailers(&st.trail)
+		if cfg.parse.EnableTrailers {
+			st.body.SetTrailers(&st.reqTrail)
+		}
 		if st.req.Expect100 && !cfg.conf.Proxy100Continue {
 			// HC-39: answered here, whatever the origin will say.
 			st.req.Remove(header.Expect)
@@ -187,7 +189,7 @@ func (s *serverConn) readBody(b []byte) (n int, ok bool) {
 		return len(b), false
 	}
 	switch {
-	case done && st.trail.Count() > 0:
+	case done && st.reqTrail.Count() > 0:
 		if len(data) > 0 {
 			st.onRequestData(data, false)
 		}
@@ -228,7 +230,7 @@ func (s *serverConn) OnReadClosed(*engine.Conn) {
 
 func (s *serverConn) gone(r reason.Reason) {
 	if st := s.cur; st != nil && !s.closing {
-		s.lastOne = true
+		s.lastOne, s.cutOff = true, true
 		st.onDownstreamGone(r)
 		return
 	}
@@ -266,7 +268,7 @@ func (s *serverConn) OnWritable(*engine.Conn) {
 // OnClosed is the end of the connection.
 func (s *serverConn) OnClosed(c *engine.Conn, r engine.CloseReason) {
 	remote := s.remote || r == engine.PeerReset || r == engine.PeerClosed
-	active := s.cur != nil
+	active := s.cur != nil || s.cutOff
 	if s.headStart != 0 && !s.closing {
 		s.beginUnparsed()
 	}
@@ -364,10 +366,9 @@ func (s *serverConn) bare(st *stream) *engine.Conn {
 
 func (s *serverConn) full(*stream) bool { return s.c.Above() }
 
-func (s *serverConn) pauseRequest(*stream) {
-	s.paused = true
-	s.c.PauseRead()
-}
+// pauseRequest leaves what arrives in the engine's bounded rest rather than in the kernel, so that a
+// client that goes away meanwhile is noticed.
+func (s *serverConn) pauseRequest(*stream) { s.paused = true }
 
 func (s *serverConn) resumeRequest(*stream) {
 	s.paused = false

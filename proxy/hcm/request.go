@@ -167,14 +167,14 @@ func (st *stream) pauseWhenFull() {
 	st.down.pauseRequest(st)
 }
 
-// onRequestTrailers ends the request with the trailers in st.trail.
+// onRequestTrailers ends the request with the trailers in st.reqTrail.
 func (st *stream) onRequestTrailers() {
 	st.moved()
 	st.requestComplete()
 	if st.localReply || st.over {
 		return
 	}
-	st.att.requestTrailers(&st.trail)
+	st.att.requestTrailers(&st.reqTrail)
 	st.requestSent()
 }
 

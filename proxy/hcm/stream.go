@@ -76,6 +76,9 @@ type stream struct {
 	req   header.Head
 	resp  header.Head
 	trail header.Head
+	// reqTrail and trail hold the trailers of the request and of the response, which may be arriving at
+	// the same time.
+	reqTrail header.Head
 
 	route   route.Result
 	cluster *worker.Upstream
@@ -98,6 +101,9 @@ func (st *stream) reset() {
 	st.req.Reset(nil)
 	st.resp.Reset(nil)
 	st.trail.Reset(nil)
+	if st.reqTrail.Count() > 0 {
+		st.reqTrail.Reset(nil)
+	}
 	st.route = route.Result{}
 	st.cluster = nil
 	st.idle, st.lastMove = 0, 0
