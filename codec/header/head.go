@@ -140,6 +140,15 @@ func (h *Head) Reset(base []byte) {
 	*h = Head{Fields: fields, own: own, extra: extra, base: base, ContentLength: -1}
 }
 
+// Shrink lets go of storage beyond what a pooled head keeps, and of the bytes it refers to. The rest
+// stays until Reset: h must not be read before.
+func (h *Head) Shrink() {
+	h.base = nil
+	if cap(h.own) > keepBytes || cap(h.extra) > keepBytes || cap(h.Fields) > keepFields {
+		h.Reset(nil)
+	}
+}
+
 // Base returns the bytes that spans without the extra bit refer to.
 func (h *Head) Base() []byte { return h.base }
 

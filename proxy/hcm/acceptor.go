@@ -34,6 +34,9 @@ func (p *streamPool) Get() *stream {
 // Put takes a stream back.
 func (p *streamPool) Put(st *stream) {
 	if p.kept >= maxKeptStreams {
+		if st.timer.Armed() {
+			st.w.Loop.Disarm(&st.timer)
+		}
 		return
 	}
 	st.reset()
@@ -97,7 +100,11 @@ func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 	} else {
 		a.free = s.next
 		a.kept--
+		// The timer is part of the wheel's lists while it is armed, and most often due no later than
+		// this connection wants it.
+		timer := s.timer
 		*s = serverConn{}
+		s.timer = timer
 	}
 	s.c, s.a, s.cfg = c, a, cfg
 	s.timer.Handler = s
@@ -152,9 +159,7 @@ func (a *Acceptor) unlink(s *serverConn) {
 func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 	sh, hs := a.w.Stats, s.cfg.stats
 	s.charge(s.cfg)
-	if s.timer.Armed() {
-		a.w.Loop.Disarm(&s.timer)
-	}
+	s.closing = true // the timer may stay armed, see accept
 	ms := uint64(a.w.Loop.Now()-s.facts.StartNs) / uint64(time.Millisecond)
 	sh.GaugeAdd(hs.DownstreamCxActive, -1)
 	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, -1)
@@ -178,6 +183,8 @@ func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 		s.c, s.cur = nil, nil
 		s.next, a.free = a.free, s
 		a.kept++
+	} else if s.timer.Armed() {
+		a.w.Loop.Disarm(&s.timer)
 	}
 }
 

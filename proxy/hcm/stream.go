@@ -89,7 +89,9 @@ type stream struct {
 	deadlines [numDeadlines]int64
 }
 
-// reset makes a used stream ready for the free list. Heads keep their storage.
+// reset makes a used stream ready for the free list. Heads keep their storage; req and resp are reset
+// by whoever fills them next. The timer may stay armed: the next stream to use the object most often
+// wants it due no earlier, so that a request arms and disarms nothing.
 func (st *stream) reset() {
 	st.w, st.cfg, st.down = nil, nil, nil
 	st.request, st.response = halfHead, halfHead
@@ -98,8 +100,8 @@ func (st *stream) reset() {
 	st.body, st.encoding = http1.Body{}, transfer{}
 	st.att.reset()
 	st.info.Reset()
-	st.req.Reset(nil)
-	st.resp.Reset(nil)
+	st.req.Shrink()
+	st.resp.Shrink()
 	st.trail.Reset(nil)
 	if st.reqTrail.Count() > 0 {
 		st.reqTrail.Reset(nil)
@@ -255,9 +257,6 @@ func (st *stream) finish(whole bool, r reason.Reason) {
 	}
 	st.over = true
 	st.att.cancel()
-	if st.timer.Armed() {
-		st.w.Loop.Disarm(&st.timer)
-	}
 	st.info.Reason = r
 	if st.info.End == 0 {
 		st.info.End = st.w.Loop.Now()
