@@ -46,10 +46,11 @@ func check(t *testing.T, target Target, opt Options, strict bool) {
 	counts := map[Outcome]int{}
 	for _, r := range results {
 		counts[r.Outcome]++
+		if r.Outcome == NotApplicable {
+			continue // counted below; the target has no counterpart of the profile
+		}
 		t.Run(r.Case.ID, func(t *testing.T) {
 			switch {
-			case r.Outcome == NotApplicable:
-				t.Skipf("%s has no counterpart of profile %s", target.Name, r.Case.Profile)
 			case r.Outcome != Fails && r.Outcome != Stale:
 			case strict:
 				t.Error(r)
@@ -115,8 +116,11 @@ func TestSluiceConfigIsYAMLForEveryProfile(t *testing.T) {
 	for _, name := range Profiles() {
 		t.Run(name, func(t *testing.T) {
 			text, ok := sluiceConfig(profiles[name], "127.0.0.1:1", "127.0.0.1:2", "")
+			if ok != (profiles[name].preamble == "") {
+				t.Fatal("sluice knows every profile but those that need the PROXY protocol")
+			}
 			if !ok {
-				t.Fatal("sluice knows every profile")
+				return
 			}
 			var doc struct {
 				StaticResources struct {

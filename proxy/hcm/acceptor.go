@@ -109,6 +109,9 @@ func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 	s.c, s.a, s.cfg = c, a, cfg
 	s.timer.Handler = s
 	s.facts = streaminfo.Connection{ID: c.ID(), Remote: c.RemoteAddr(), Local: local, Listener: &cfg.shared}
+	if !s.facts.Remote.IsValid() {
+		s.facts.Listener = &cfg.sharedPipe
+	}
 	c.SetWatermarks(cfg.bufferLimit)
 	c.SetReadLimit(cfg.parse.MaxHeadBytes + 4096)
 	a.link(s)

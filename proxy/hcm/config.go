@@ -30,6 +30,7 @@ type Config struct {
 	hcase       http1.HeaderCase
 	replies     localReplies
 	shared      streaminfo.Listener
+	sharedPipe  streaminfo.Listener // for connections over a unix socket
 	bufferLimit int
 	// retainResponse: a log reads the response head after its bytes would be gone.
 	retainResponse bool
@@ -58,7 +59,8 @@ func Compile(l *conf.Listener, address string, d Deps) (*Config, error) {
 		forwarded:   forwarded.Compile(c, d.Node),
 		stats:       stats.NewHTTPStats(d.Registry, c.StatPrefix),
 		listener:    stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
-		shared:      streaminfo.Listener{Name: l.Name, FilterChain: l.FilterChain.Name, Pipe: l.Addresses[0].Pipe},
+		shared:      streaminfo.Listener{Name: l.Name, FilterChain: l.FilterChain.Name},
+		sharedPipe:  streaminfo.Listener{Name: l.Name, FilterChain: l.FilterChain.Name, Pipe: firstPipe(l)},
 		bufferLimit: int(l.PerConnectionBufferLimitBytes),
 	}
 	for i, lc := range c.AccessLogs {
@@ -85,6 +87,16 @@ func Compile(l *conf.Listener, address string, d Deps) (*Config, error) {
 		return nil, fmt.Errorf("local_reply_config: %w", err)
 	}
 	return out, nil
+}
+
+// firstPipe returns the listener's unix socket; a socket does not say which of several it came to.
+func firstPipe(l *conf.Listener) string {
+	for i := range l.Addresses {
+		if p := l.Addresses[i].Pipe; p != "" {
+			return p
+		}
+	}
+	return ""
 }
 
 // Close gives back what Compile took: log files. Nothing may use the Config any more.

@@ -57,7 +57,7 @@ type Proxy struct {
 func Start(t testing.TB, top Topology) *Proxy {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "access.log")
-	p := start(t, Load(t, top.YAML(log)), max(1, top.Loops))
+	p := start(t, Load(t, top.YAML(log)), max(1, top.Loops), top.DrainTime)
 	p.log = log
 	for _, c := range top.Clusters {
 		p.origins = append(p.origins, c.Origins...)
@@ -72,15 +72,15 @@ func Start(t testing.TB, top Topology) *Proxy {
 // log lines are read from log, which may be empty.
 func StartConf(t testing.TB, c *conf.Bootstrap, loops int, log string, origins ...Origin) *Proxy {
 	t.Helper()
-	p := start(t, c, loops)
+	p := start(t, c, loops, 0)
 	p.log, p.origins = log, origins
 	t.Cleanup(p.finish)
 	return p
 }
 
-func start(t testing.TB, c *conf.Bootstrap, loops int) *Proxy {
+func start(t testing.TB, c *conf.Bootstrap, loops int, drain time.Duration) *Proxy {
 	t.Helper()
-	s, err := proxy.New(proxy.Options{Config: c, Concurrency: loops, Logger: slog.New(slog.DiscardHandler)})
+	s, err := proxy.New(proxy.Options{Config: c, Concurrency: loops, DrainTime: drain, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 )
 
 // Topology is a proxy with one listener and its clusters. Every field may be empty. The YAML
@@ -25,6 +26,8 @@ type Topology struct {
 	Bootstrap string
 	// LogFormat is one access-log line without its line end; empty means LogFormat.
 	LogFormat string
+	// DrainTime bounds draining; 0 means the server's default.
+	DrainTime time.Duration
 	// NotSettled leaves out the checks at the end of the test, for tests that close the server.
 	NotSettled bool
 }
