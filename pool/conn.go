@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"net/netip"
+
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/wheel"
 )
@@ -38,7 +40,8 @@ type Conn struct {
 	handler    engine.Handler // the request's; nil unless leased
 	prev, next *Conn          // idle list: prev is the one used later
 
-	createdNs   int64 // loop clock, when dialling began
+	local       netip.AddrPort // LocalAddr's answer, once asked
+	createdNs   int64          // loop clock, when dialling began
 	idleSinceNs int64
 	duration    wheel.Timer // max duration; armed once
 	requests    int
@@ -59,6 +62,15 @@ func (c *Conn) reset() { *c = Conn{} }
 // which would cut the pool off; whoever uses that one (a relay) has to call Lost
 // if it is told OnClosed.
 func (c *Conn) SetHandler(h engine.Handler) { c.handler = h }
+
+// LocalAddr returns this end of the connection, invalid for unix sockets. It hides the method of
+// engine.Conn, which makes a system call each time; this one makes one in the connection's life.
+func (c *Conn) LocalAddr() netip.AddrPort {
+	if !c.local.IsValid() {
+		c.local = c.Conn.LocalAddr()
+	}
+	return c.local
+}
 
 // Requests returns how many requests were given the connection, the present one
 // included; more than 1 means it was reused, and that its end before any byte of

@@ -32,6 +32,8 @@ func sluiceConfig(p *profile, listen, origin, _ string) (string, bool) {
 	return `static_resources:
   listeners:
   - name: wire
+    # Two instances that were given one port must not share it quietly.
+    enable_reuse_port: false
     address: { socket_address: { address: ` + lhost + `, port_value: ` + lport + ` } }
 ` + indent(4, p.listener) + `    filter_chains:
     - filters:

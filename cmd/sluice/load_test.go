@@ -130,6 +130,9 @@ func startUsers(n int, url string) *users {
 	return u
 }
 
+// drained is what the origin's /drain says of the body "hello": its size and CRC-32.
+const drained = "5 3610a686"
+
 func (u *users) request(c *http.Client, url string) bool {
 	// A body that cannot be read again keeps net/http from retrying by itself on a reused connection.
 	resp, err := c.Post(url, "text/plain", io.MultiReader(strings.NewReader("hello")))
@@ -140,7 +143,7 @@ func (u *users) request(c *http.Client, url string) bool {
 		var body []byte
 		body, err = io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err == nil && (resp.StatusCode != 200 || string(body) != "hello") {
+		if err == nil && (resp.StatusCode != 200 || string(body) != drained) {
 			err = fmt.Errorf("%d %q", resp.StatusCode, body)
 		}
 	}
@@ -159,7 +162,7 @@ func TestSIGTERMUnderLoadLosesNoRequest(t *testing.T) {
 	for _, strategy := range []string{"immediate", "gradual"} {
 		t.Run(strategy, func(t *testing.T) {
 			p := startSluice(t, "--drain-strategy", strategy, "--drain-time-s", "3")
-			u := startUsers(16, "http://"+p.in+"/echo")
+			u := startUsers(16, "http://"+p.in+"/drain")
 			poll(t, "load", func() bool { return u.served.Load() > 500 })
 			if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
@@ -179,7 +182,7 @@ func TestSIGTERMUnderLoadLosesNoRequest(t *testing.T) {
 // Reloading again and again under load drops neither a request nor a connection.
 func TestReloadUnderLoadDropsNothing(t *testing.T) {
 	p := startSluice(t)
-	u := startUsers(8, "http://"+p.in+"/echo")
+	u := startUsers(8, "http://"+p.in+"/drain")
 	poll(t, "load", func() bool { return u.served.Load() > 200 })
 	for i := range 10 {
 		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {

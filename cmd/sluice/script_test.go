@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -25,6 +26,7 @@ const patience = 20 * time.Second
 //
 //	origin                   start an origin; $ORIGIN is its address, $ORIGIN_PORT its port
 //	freeport                 $PORT is a port nobody listens on
+//	takenport                $PORT is a port that is listened on
 //	expand FROM TO           copy a file with its $NAMEs replaced
 //	live FILE                wait for the proxy whose --admin-address-path is FILE; $ADMIN is that
 //	                         address, and for a listener called "in" $IN is where it listens
@@ -32,15 +34,16 @@ const patience = 20 * time.Second
 //	post URL                 the same with POST
 //	await URL REGEXP         fetch until the output matches
 //	awaitfile FILE REGEXP    wait until a file's text matches
+//	refused ADDRESS          wait until connections are refused
 //	hold URL                 begin a fetch and go on
 //	held                     wait for what hold began and print it
 //	signal NAME              send a signal to the process in the background
 //
 // URLs have no http://; one that begins with "unix:" is SOCKET:/path.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"origin": scriptOrigin, "freeport": scriptFreePort, "expand": scriptExpand, "live": scriptLive,
+	"origin": scriptOrigin, "freeport": scriptFreePort, "takenport": scriptTakenPort, "expand": scriptExpand, "live": scriptLive,
 	"fetch": scriptFetch, "post": scriptPost, "await": scriptAwait, "awaitfile": scriptAwaitFile,
-	"hold": scriptHold, "held": scriptHeld, "signal": scriptSignal,
+	"refused": scriptRefused, "hold": scriptHold, "held": scriptHeld, "signal": scriptSignal,
 }
 
 type clientKeyType struct{}
@@ -115,11 +118,21 @@ func scriptOrigin(ts *testscript.TestScript, neg bool, args []string) {
 
 func scriptFreePort(ts *testscript.TestScript, neg bool, args []string) {
 	usage1(ts, neg, args, 0, "freeport")
+	listenOnce(ts).Close()
+}
+
+func scriptTakenPort(ts *testscript.TestScript, neg bool, args []string) {
+	usage1(ts, neg, args, 0, "takenport")
+	l := listenOnce(ts)
+	ts.Defer(func() { l.Close() })
+}
+
+func listenOnce(ts *testscript.TestScript) net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
-	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	ts.Setenv("PORT", port)
+	return l
 }
 
 func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
@@ -194,6 +207,17 @@ func scriptAwaitFile(ts *testscript.TestScript, neg bool, args []string) {
 	until(ts, args[0]+" matches "+args[1], func() (string, bool) {
 		b, _ := os.ReadFile(ts.MkAbs(args[0]))
 		return string(b), re.Match(b)
+	})
+}
+
+func scriptRefused(ts *testscript.TestScript, neg bool, args []string) {
+	usage1(ts, neg, args, 1, "refused ADDRESS")
+	until(ts, args[0]+" refuses", func() (string, bool) {
+		c, err := net.Dial("tcp", args[0])
+		if err == nil {
+			c.Close()
+		}
+		return fmt.Sprint(err), errors.Is(err, syscall.ECONNREFUSED)
 	})
 }
 

@@ -23,23 +23,20 @@ type ending struct {
 	vanish  bool // the client leaves once the origin has the request
 
 	send   string
-	status uint16      // where the table has none, or a lower one holds for unfinished requests
-	flag   reason.Flag // where the log shows more than the table's
-	// details, where they are the codec's own
-	details string
+	status uint16 // where the table has none
 }
 
 const plainGet = "GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
 // endings has a way to every reason that can end a request over HTTP/1.
 var endings = map[reason.Reason]ending{
-	reason.ViaUpstream:         {serve: (*harness.Peer).Well, send: plainGet, status: 200},
-	reason.DirectResponse:      {routes: "- match: { prefix: / }\n  direct_response: { status: 418, body: { inline_string: tea } }", send: plainGet, status: 418},
-	reason.Redirect:            {routes: "- match: { prefix: / }\n  redirect: { path_redirect: /x }", send: plainGet, status: 301},
-	reason.NoRoute:             {routes: "- match: { prefix: /only }\n  route: { cluster: origin }", send: plainGet},
-	reason.NoCluster:           {routes: "- match: { prefix: / }\n  route: { cluster_header: x-to }", send: "GET / HTTP/1.1\r\nHost: test\r\nX-To: nowhere\r\n\r\n"},
-	reason.NoHealthyHost:       {none: true, send: plainGet},
-	reason.Overflow:            {serve: (*harness.Peer).Well, cluster: "circuit_breakers: { thresholds: [{ max_requests: 0 }] }", send: plainGet},
+	reason.ViaUpstream:    {serve: (*harness.Peer).Well, send: plainGet, status: 200},
+	reason.DirectResponse: {routes: "- match: { prefix: / }\n  direct_response: { status: 418, body: { inline_string: tea } }", send: plainGet, status: 418},
+	reason.Redirect:       {routes: "- match: { prefix: / }\n  redirect: { path_redirect: /x }", send: plainGet, status: 301},
+	reason.NoRoute:        {routes: "- match: { prefix: /only }\n  route: { cluster: origin }", send: plainGet},
+	reason.NoCluster:      {routes: "- match: { prefix: / }\n  route: { cluster_header: x-to }", send: "GET / HTTP/1.1\r\nHost: test\r\nX-To: nowhere\r\n\r\n"},
+	reason.NoHealthyHost:  {none: true, send: plainGet},
+
 	reason.ConnectFailure:      {origin: harness.Refusing, send: plainGet},
 	reason.ConnectTimeout:      {origin: harness.BlackHole, cluster: "connect_timeout: 0.05s", send: plainGet},
 	reason.UpstreamTermination: {serve: headThen("", closes), send: plainGet},
@@ -73,6 +70,7 @@ var endings = map[reason.Reason]ending{
 
 // elsewhere lists reasons that another test of this package produces.
 var elsewhere = map[reason.Reason]string{
+	reason.Overflow:            "TestMaxRequestsOverflow: a breaker that is open for ever would never be at rest",
 	reason.LocalConnectFailure: "TestDescriptorLimit: needs a process without descriptors",
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"testing"
 
+	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
 )
 
@@ -74,14 +75,33 @@ func TestRequestsThatAreNotForwarded(t *testing.T) {
 	}
 }
 
-// An endpoint that is configured unhealthy gets nothing (clusters.md 2), unless panic makes all usable.
+// An endpoint that is configured unhealthy gets nothing while enough others are healthy; when too few
+// are, all get something (CL-22: the panic threshold is 50 %).
 func TestUnhealthyEndpoints(t *testing.T) {
-	harness.NoLeaks(t)
-	const cluster = `common_lb_config: { healthy_panic_threshold: { value: 0 } }`
-	o := harness.NewRaw(t, func(*harness.Peer) { t.Error("a connection to the origin") })
-	top := harness.Topology{Clusters: []harness.Cluster{{Name: "origin", Origins: []harness.Origin{o}}}}
-	p := harness.StartConf(t, unhealthy(t, top), 1, "", o)
-	p.Dial().Get("/").Want(503, "no healthy upstream")
-	p.WantStats(harness.Stats{onOrigin + "membership_healthy": 0, onOrigin + "membership_total": 1, onOrigin + "upstream_cx_none_healthy": 1})
-	_ = cluster
+	for _, tc := range []struct {
+		name    string
+		healthy bool // there is a healthy endpoint beside the unhealthy one
+		body    string
+		stats   harness.Stats
+	}{
+		{"beside a healthy one", true, "hello from healthy\n", harness.Stats{onOrigin + "membership_healthy": 1, onOrigin + "membership_total": 2, onOrigin + "lb_healthy_panic": 0}},
+		{"alone", false, "hello from unhealthy\n", harness.Stats{onOrigin + "membership_healthy": 0, onOrigin + "membership_total": 1, onOrigin + "lb_healthy_panic": 10}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			harness.NoLeaks(t)
+			origins := []harness.Origin{harness.NewOrigin(t, "unhealthy")}
+			if tc.healthy {
+				origins = append(origins, harness.NewOrigin(t, "healthy"))
+			}
+			top := harness.Topology{Clusters: []harness.Cluster{{Name: "origin", Origins: origins}}}
+			b := harness.Load(t, top.YAML("/dev/null"))
+			b.Clusters[0].Endpoints[0].Health = conf.EndpointUnhealthy
+			p := harness.StartConf(t, b, 1, "", origins...)
+			c := p.Dial()
+			for range 10 {
+				c.Get("/").Want(200, tc.body)
+			}
+			p.WantStats(tc.stats)
+		})
+	}
 }

@@ -44,13 +44,26 @@ func (a *attempt) tryUpload(src *engine.Conn, left int64) {
 // stopPumps ends bulk transfers that are under way, keeping what they moved in the counts.
 func (a *attempt) stopPumps() {
 	if a.download.Active() {
-		a.st.info.BytesSent += a.download.Moved()
+		a.st.downloaded(a.download.Moved())
 		a.download.Stop()
 	}
 	if a.upload.Active() {
-		a.st.info.BytesReceived += a.upload.Moved()
+		a.st.uploaded(a.upload.Moved())
 		a.upload.Stop()
 	}
+}
+
+// downloaded and uploaded count what a pump moved: bare body bytes, the same on both wires.
+func (st *stream) downloaded(n uint64) {
+	st.info.BytesSent += n
+	st.info.UpstreamWireReceived += n
+	st.info.DownstreamWireSent += n
+}
+
+func (st *stream) uploaded(n uint64) {
+	st.info.BytesReceived += n
+	st.info.DownstreamWireReceived += n
+	st.info.UpstreamWireSent += n
 }
 
 // downloadDone is an attempt as its download's owner.
@@ -60,7 +73,7 @@ type downloadDone attempt
 func (d *downloadDone) OnPipeDone(p *relay.Pump, r relay.Result) {
 	a := (*attempt)(d)
 	st, w := a.st, a.st.w
-	st.info.BytesSent += p.Moved()
+	st.downloaded(p.Moved())
 	st.moved()
 	switch r {
 	case relay.Limit:
@@ -82,7 +95,7 @@ type uploadDone attempt
 func (u *uploadDone) OnPipeDone(p *relay.Pump, r relay.Result) {
 	a := (*attempt)(u)
 	st, w := a.st, a.st.w
-	st.info.BytesReceived += p.Moved()
+	st.uploaded(p.Moved())
 	st.moved()
 	switch r {
 	case relay.Limit:

@@ -117,6 +117,7 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	pc.SetReadLimit(a.opts.MaxHeadBytes + 4096)
 	st.info.UpstreamReady = st.w.Loop.Now()
 	st.info.UpstreamConnectionID = pc.ID()
+	st.info.UpstreamLocal = pc.LocalAddr()
 	st.info.UpstreamProtocol = header.HTTP11
 	end := st.request == halfDone
 	a.requestHead(&st.req, end)
@@ -235,7 +236,9 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 	now := st.w.Loop.Now()
 	st.info.UpstreamTxBegin = now
 	b := http1.AppendRequestHead(st.w.HeadBuffer(a.pc.Conn), h, f)
-	st.info.UpstreamHeaderBytesSent = uint64(st.w.HoldHead(a.pc.Conn, b))
+	n := uint64(st.w.HoldHead(a.pc.Conn, b))
+	st.info.UpstreamHeaderBytesSent = n
+	st.info.UpstreamWireSent += n
 	if end {
 		st.info.UpstreamTxEnd = now
 		st.w.FlushHeads()
@@ -248,8 +251,9 @@ func (a *attempt) requestData(p []byte, end bool) {
 		return
 	}
 	if a.encoding == header.Chunked {
-		a.st.w.WriteChunk(a.pc.Conn, p, end)
+		a.st.info.UpstreamWireSent += uint64(a.st.w.WriteChunk(a.pc.Conn, p, end))
 	} else {
+		a.st.info.UpstreamWireSent += uint64(len(p))
 		a.st.w.WriteData(a.pc.Conn, p)
 	}
 	if end {
@@ -272,7 +276,7 @@ func (a *attempt) requestTrailers(t *header.Head) {
 		t = nil
 	}
 	b := http1.AppendLastChunk(a.st.w.HeadBuffer(a.pc.Conn), t)
-	a.st.w.HoldHead(a.pc.Conn, b)
+	a.st.info.UpstreamWireSent += uint64(a.st.w.HoldHead(a.pc.Conn, b))
 	a.st.w.FlushHeads()
 }
 
@@ -346,6 +350,7 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 		return n, a.informational(h)
 	}
 	st.info.UpstreamHeaderBytesReceived += uint64(n)
+	st.info.UpstreamWireReceived += uint64(n)
 	end := h.Transfer == header.NoBody
 	a.body.Init(h)
 	a.body.SetLimits(a.opts)

@@ -133,6 +133,7 @@ func (s *serverConn) readHead(b []byte) int {
 		s.a.w.Stats.Add(cfg.stats.HTTP1DroppedHeadersWithUnderscores, uint64(d))
 	}
 	st.info.DownstreamHeaderBytesReceived = uint64(n)
+	st.info.DownstreamWireReceived = uint64(n)
 	s.lastOne = s.lastOne || st.req.Close || s.exhausted(cfg)
 	end := st.req.Transfer == header.NoBody
 	if !end {
@@ -188,6 +189,7 @@ func (s *serverConn) readBody(b []byte) (n int, ok bool) {
 		s.badBody(e)
 		return len(b), false
 	}
+	st.info.DownstreamWireReceived += uint64(n)
 	switch {
 	case done && st.reqTrail.Count() > 0:
 		if len(data) > 0 {
@@ -325,7 +327,9 @@ func (s *serverConn) responseHead(st *stream, h *header.Head, end bool) {
 	f.ConnectionKeepAlive = old && !s.lastOne
 	st.encoding = transfer{kind: f.Transfer, none: none}
 	b := http1.AppendResponseHead(s.a.w.HeadBuffer(s.c), h, f)
-	st.info.DownstreamHeaderBytesSent += uint64(s.a.w.HoldHead(s.c, b))
+	n := uint64(s.a.w.HoldHead(s.c, b))
+	st.info.DownstreamHeaderBytesSent += n
+	st.info.DownstreamWireSent += n
 	if end {
 		s.a.w.FlushHeads()
 	}
@@ -337,8 +341,9 @@ func (s *serverConn) responseData(st *stream, p []byte, end bool) {
 	case st.encoding.none:
 		s.a.w.FlushHeads()
 	case st.encoding.kind == header.Chunked:
-		s.a.w.WriteChunk(s.c, p, end)
+		st.info.DownstreamWireSent += uint64(s.a.w.WriteChunk(s.c, p, end))
 	default:
+		st.info.DownstreamWireSent += uint64(len(p))
 		s.a.w.WriteData(s.c, p)
 	}
 }
@@ -353,7 +358,7 @@ func (s *serverConn) responseTrailers(st *stream, t *header.Head) {
 		t = nil
 	}
 	b := http1.AppendLastChunk(s.a.w.HeadBuffer(s.c), t)
-	s.a.w.HoldHead(s.c, b)
+	st.info.DownstreamWireSent += uint64(s.a.w.HoldHead(s.c, b))
 	s.a.w.FlushHeads()
 }
 

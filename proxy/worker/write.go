@@ -79,8 +79,10 @@ func (w *Worker) WriteData(c *engine.Conn, p []byte) {
 }
 
 // WriteChunk writes p as one chunk of a chunked body (RFC 9112 7.1), and the last chunk when end.
-func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end bool) {
+// It returns how many bytes that are on the wire.
+func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end bool) int {
 	b := w.HeadBuffer(c)
+	before := len(b)
 	if len(p) > 0 {
 		b = http1.AppendChunk(b, len(p))
 	}
@@ -91,17 +93,19 @@ func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end bool) {
 	case end:
 		tail = lastChunk
 	case len(p) == 0:
-		return
+		return 0
 	}
+	n := len(b) - before + len(p) + len(tail)
 	if len(p) <= joinBytes {
 		b = append(append(b, p...), tail...)
 		w.held.c, w.held.buf = c, b
 		w.FlushHeads()
-		return
+		return n
 	}
 	c.Write2(b, p)
 	// The chunk's end leaves with the next chunk of this event, or when the event ends.
 	w.held.c, w.held.buf = c, append(b[:0], tail...)
+	return n
 }
 
 var (
