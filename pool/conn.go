@@ -51,7 +51,7 @@ type Conn struct {
 	remote      bool // the peer sent FIN
 	aborted     bool // closed with its request unfinished
 	delivering  bool // inside the request's OnData
-	history
+	history     history // of states, in debug builds
 }
 
 // reset clears everything for the next use.

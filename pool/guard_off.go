@@ -5,4 +5,4 @@ package pool
 // history costs nothing in release builds.
 type history struct{}
 
-func (c *Conn) setState(s connState) { c.state = s }
+func (c *Conn) setState(s connState) { c.state, c.history = s, history{} }

@@ -243,11 +243,11 @@ func (s *Server) Config() (*conf.Bootstrap, time.Time) {
 	return s.config, s.updated
 }
 
-// LastError returns why and when the last snapshot was rejected; nil when it was taken.
-func (s *Server) LastError() (error, time.Time) {
+// LastError returns when and why the last snapshot was rejected; nil when it was taken.
+func (s *Server) LastError() (time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lastError, s.failedAt
+	return s.failedAt, s.lastError
 }
 
 // Reject notes that a new configuration could not even be read: the running one stays, and the

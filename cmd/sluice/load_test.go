@@ -131,7 +131,7 @@ func startUsers(n int, url string) *users {
 }
 
 // drained is what the origin's /drain says of the body "hello": its size and CRC-32.
-const drained = "5 3610a686"
+const drained = "5 3610a686\n"
 
 func (u *users) request(c *http.Client, url string) bool {
 	// A body that cannot be read again keeps net/http from retrying by itself on a reused connection.

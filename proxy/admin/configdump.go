@@ -69,7 +69,7 @@ func (s *Server) configDump(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := map[string]any{"configs": configs}
-	if err, when := s.o.Server.LastError(); err != nil {
+	if when, err := s.o.Server.LastError(); err != nil {
 		out["error_state"] = map[string]any{"last_update_attempt": when.UTC().Format(time.RFC3339Nano), "details": err.Error()}
 	}
 	writeJSON(w, out)

@@ -59,7 +59,7 @@ var endings = map[reason.Reason]ending{
 	reason.AbsolutePath:          {send: "OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n"},
 	reason.PathNormalization:     {manager: "path_with_escaped_slashes_action: REJECT_REQUEST", send: "GET /a%2Fb HTTP/1.1\r\nHost: test\r\n\r\n"},
 	reason.PathRedirect:          {manager: "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT", send: "GET /a%2Fb HTTP/1.1\r\nHost: test\r\n\r\n"},
-	reason.HTTPSOnPlaintext:      {send: "GET https://test/ HTTP/1.1\r\nHost: test\r\n\r\n"},
+	reason.HTTPSOnPlaintext:      {manager: "use_remote_address: true", send: "GET https://test/ HTTP/1.1\r\nHost: test\r\n\r\n"},
 	reason.UpgradeRefused:        {send: "CONNECT test:80 HTTP/1.1\r\nHost: test:80\r\n\r\n"},
 	reason.LowVersion:            {send: "GET / HTTP/1.0\r\n\r\n"},
 	reason.HeadTooLarge:          {manager: "max_request_headers_kb: 1", send: "GET / HTTP/1.1\r\nHost: test\r\nX: " + strings.Repeat("x", 2000) + "\r\n\r\n"},

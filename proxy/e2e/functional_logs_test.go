@@ -107,7 +107,8 @@ var operatorRows = []operatorRow{
 func TestEveryOperator(t *testing.T) {
 	harness.NoLeaks(t)
 	t.Setenv("SLUICE_E2E_LOG", "here")
-	o := harness.NewRecorder(t, func(*harness.Message) string { return harness.Reply("hello", "X-Back: back") })
+	reply := harness.Reply("hello", "X-Back: back")
+	o := harness.NewRecorder(t, func(*harness.Message) string { return reply })
 	top := one(o)
 	top.Routes = "- { name: the-route, match: { prefix: / }, route: { cluster: origin } }"
 	var text, object strings.Builder
@@ -123,7 +124,8 @@ func TestEveryOperator(t *testing.T) {
 	yaml := strings.Replace(top.YAML(log), "          http_filters:", second, 1)
 	p := harness.StartConf(t, harness.Load(t, yaml), 1, log, o)
 	w := harness.DialWire(t, "tcp", p.Addr)
-	w.Do("POST /p?q=1 HTTP/1.1\r\nHost: log.test\r\nX-Some: abcdef\r\nContent-Length: 4\r\n\r\nping")
+	const request = "POST /p?q=1 HTTP/1.1\r\nHost: log.test\r\nX-Some: abcdef\r\nContent-Length: 4\r\n\r\nping"
+	answer := w.Do(request)
 	values := strings.Split(p.AwaitLines(1)[0], "\t")
 	var typed map[string]any
 	harness.Eventually(t, "the JSON line is written", func() bool {
@@ -132,6 +134,9 @@ func TestEveryOperator(t *testing.T) {
 	})
 	local := w.Conn.LocalAddr().(*net.TCPAddr)
 	exact := map[string]string{
+		"DOWNSTREAM_WIRE_BYTES_RECEIVED": fmt.Sprint(len(request)), "DOWNSTREAM_HEADER_BYTES_RECEIVED": fmt.Sprint(len(request) - 4),
+		"DOWNSTREAM_WIRE_BYTES_SENT": fmt.Sprint(answer.Wire), "DOWNSTREAM_HEADER_BYTES_SENT": fmt.Sprint(answer.Wire - 5),
+		"UPSTREAM_WIRE_BYTES_SENT": fmt.Sprint(o.Last(t).Wire), "UPSTREAM_WIRE_BYTES_RECEIVED": fmt.Sprint(len(reply)),
 		"DOWNSTREAM_REMOTE_PORT": fmt.Sprint(local.Port), "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": local.String(),
 		"DOWNSTREAM_LOCAL_ADDRESS": p.Addr, "UPSTREAM_HOST": o.Address(),
 	}
@@ -185,7 +190,7 @@ func TestLogsAreBufferedFlushedAndReopened(t *testing.T) {
 	c.AccessLogFlushInterval = time.Hour
 	p := harness.StartConf(t, c, 1, log, o)
 	ask(t, p, "h", "/first")
-	p.WantStats(harness.Stats{"filesystem.write_buffered": 1, "filesystem.write_completed": 0})
+	p.WantQuiet()
 	if b, err := os.ReadFile(log); err != nil || len(b) != 0 {
 		t.Errorf("written before the flush: %q, %v", b, err)
 	}

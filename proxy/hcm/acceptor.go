@@ -51,7 +51,6 @@ type Acceptor struct {
 	live *Live
 	ls   *stats.ListenerStats
 	ws   *stats.ListenerWorkerStats
-	name string
 
 	streams streamPool
 	free    *serverConn

@@ -48,7 +48,6 @@ type attempt struct {
 	state attemptState
 	// sent: the whole request was written. encoding is how its body ends.
 	sent     bool
-	noBody   bool
 	encoding header.TransferKind
 	// counted: this attempt is in the cluster's active requests.
 	counted  bool
@@ -410,6 +409,7 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 		a.badResponse(e)
 		return len(b), false
 	}
+	st.info.UpstreamWireReceived += uint64(n)
 	if !done {
 		if len(data) > 0 {
 			st.onResponseData(data, false)

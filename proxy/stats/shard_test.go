@@ -70,7 +70,8 @@ func TestSeriesAreSummedOverLoopsAndTheControlPlane(t *testing.T) {
 
 func TestRegisteringTwiceGivesTheSameSlot(t *testing.T) {
 	r := NewRegistry()
-	if r.Counter("x") != r.Counter("x") || r.Gauge("x") != r.Gauge("x") || r.ColdCounter("x") != r.ColdCounter("x") || r.Text("x") != r.Text("x") {
+	counter, gauge, cold, text := r.Counter("x"), r.Gauge("x"), r.ColdCounter("x"), r.Text("x")
+	if counter != r.Counter("x") || gauge != r.Gauge("x") || cold != r.ColdCounter("x") || text != r.Text("x") {
 		t.Fatal("a name was given two slots")
 	}
 }

@@ -28,6 +28,8 @@ type Message struct {
 	Trailers []Field
 	// Framing is "length", "chunked", "close" or "none".
 	Framing string
+	// Wire is how many bytes all that was.
+	Wire int
 }
 
 // Status returns the code of a response, 0 for a request.
@@ -89,10 +91,10 @@ next:
 func ReadMessage(r *bufio.Reader, bodiless bool) (*Message, error) {
 	m := &Message{Framing: "none"}
 	var err error
-	if m.Start, err = readLine(r); err != nil {
+	if m.Start, err = m.readLine(r); err != nil {
 		return nil, err
 	}
-	if m.Fields, err = readFields(r); err != nil {
+	if m.Fields, err = m.readFields(r); err != nil {
 		return m, fmt.Errorf("head: %w", err)
 	}
 	status := m.Status()
@@ -109,10 +111,12 @@ func ReadMessage(r *bufio.Reader, bodiless bool) (*Message, error) {
 		if n, err = strconv.Atoi(m.Get("content-length")); err == nil {
 			m.Body = make([]byte, n)
 			_, err = io.ReadFull(r, m.Body)
+			m.Wire += n
 		}
 	case status != 0:
 		m.Framing = "close"
 		m.Body, err = io.ReadAll(r)
+		m.Wire += len(m.Body)
 	}
 	if err != nil {
 		return m, fmt.Errorf("body after %d bytes: %w", len(m.Body), err)
@@ -120,7 +124,7 @@ func ReadMessage(r *bufio.Reader, bodiless bool) (*Message, error) {
 	return m, nil
 }
 
-func readLine(r *bufio.Reader) (string, error) {
+func (m *Message) readLine(r *bufio.Reader) (string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil {
 		if line != "" && errors.Is(err, io.EOF) {
@@ -131,13 +135,14 @@ func readLine(r *bufio.Reader) (string, error) {
 	if !strings.HasSuffix(line, "\r\n") {
 		return "", fmt.Errorf("line %q does not end in CRLF", line)
 	}
+	m.Wire += len(line)
 	return line[:len(line)-2], nil
 }
 
-func readFields(r *bufio.Reader) ([]Field, error) {
+func (m *Message) readFields(r *bufio.Reader) ([]Field, error) {
 	var out []Field
 	for {
-		line, err := readLine(r)
+		line, err := m.readLine(r)
 		if err != nil || line == "" {
 			return out, err
 		}
@@ -153,7 +158,7 @@ func readFields(r *bufio.Reader) ([]Field, error) {
 
 func (m *Message) readChunks(r *bufio.Reader) error {
 	for {
-		line, err := readLine(r)
+		line, err := m.readLine(r)
 		if err != nil {
 			return err
 		}
@@ -162,13 +167,14 @@ func (m *Message) readChunks(r *bufio.Reader) error {
 			return fmt.Errorf("chunk size %q", line)
 		}
 		if n == 0 {
-			m.Trailers, err = readFields(r)
+			m.Trailers, err = m.readFields(r)
 			return err
 		}
 		chunk := make([]byte, n+2)
 		if _, err := io.ReadFull(r, chunk); err != nil {
 			return err
 		}
+		m.Wire += len(chunk)
 		if !bytes.HasSuffix(chunk, []byte("\r\n")) {
 			return errors.New("chunk does not end in CRLF")
 		}
