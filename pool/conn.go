@@ -48,9 +48,9 @@ type Conn struct {
 	state       connState
 	retired     bool // to be closed instead of going back to the idle list
 	connected   bool
-	remote      bool // the peer sent FIN
-	aborted     bool // closed with its request unfinished
-	delivering  bool // inside the request's OnData
+	remote      bool    // the peer sent FIN
+	aborted     bool    // closed with its request unfinished
+	delivering  bool    // inside the request's OnData
 	history     history // of states, in debug builds
 }
 

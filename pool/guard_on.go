@@ -19,10 +19,10 @@ var allowed = [...][]connState{
 func (c *Conn) setState(s connState) {
 	for _, a := range allowed[c.state] {
 		if a == s {
-			copy(c.states[1:], c.states[:3])
-			c.states[0], c.state = c.state, s
+			copy(c.history.states[1:], c.history.states[:3])
+			c.history.states[0], c.state = c.state, s
 			return
 		}
 	}
-	panic(fmt.Sprintf("pool: connection went from %v to %v; before that %v", c.state, s, c.states))
+	panic(fmt.Sprintf("pool: connection went from %v to %v; before that %v", c.state, s, c.history.states))
 }

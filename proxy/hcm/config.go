@@ -26,7 +26,6 @@ type Config struct {
 
 	parse       http1.Options
 	paths       http1.PathOptions
-	hasPaths    bool
 	hcase       http1.HeaderCase
 	replies     localReplies
 	shared      streaminfo.Listener
