@@ -185,13 +185,13 @@ func (s *Server) leave(l *listener) {
 	l.draining = true
 	s.leaving[l] = struct{}{}
 	s.manager.TotalListenersDraining.Set(int64(len(s.leaving)))
+	l.drain(s) // here, so that it is in force when Apply returns
 	go s.finishLeaving(l)
 }
 
 func (s *Server) finishLeaving(l *listener) {
 	ctx, cancel := context.WithTimeout(s.running, s.o.DrainTime)
 	defer cancel()
-	l.drain(s)
 	s.awaitEmpty(ctx, []*listener{l})
 	if s.running.Err() != nil {
 		return // Close ends the connections

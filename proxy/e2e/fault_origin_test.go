@@ -70,7 +70,7 @@ func terminated(more harness.Stats) harness.Stats {
 	}, more)
 }
 
-// refused503 are those of a local reply 503 and one request served well.
+// replied503 are those of a local reply 503 and one request served well.
 var replied503 = harness.Stats{
 	onOrigin + "upstream_rq_503": 1, onOrigin + "upstream_rq_5xx": 1, onOrigin + "upstream_rq_200": 1, onOrigin + "upstream_rq_completed": 2,
 	inHTTP + "downstream_rq_5xx": 1, inHTTP + "downstream_rq_2xx": 1, inHTTP + "downstream_rq_completed": 2,
@@ -193,7 +193,7 @@ var originFaults = []originFault{
 		},
 	},
 	{
-		name: "stalls in the head, dribbling", serve: headThen(okHead+"Cont", stalls), action: "timeout: 0.1s", status: 504, body: "upstream request timeout",
+		name: "stalls in the middle of the head", serve: headThen(okHead+"Cont", stalls), action: "timeout: 0.1s", status: 504, body: "upstream request timeout",
 		line: "504 UT upstream_response_timeout", stats: harness.Stats{onOrigin + "upstream_rq_timeout": 1},
 	},
 	{
@@ -238,7 +238,7 @@ var originFaults = []originFault{
 	},
 	{
 		name: "sends garbage instead of a chunk", serve: headThen(okHead+"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n", stalls),
-		status: 200, body: "abc", broken: true, ends: true, line: "200 UPE upstream_reset_before_response_started{protocol_error}",
+		status: 200, body: "abc", broken: true, ends: true, line: "200 UPE upstream_reset_after_response_started{protocol_error}",
 		stats: plus(cutOff, harness.Stats{onOrigin + "upstream_cx_protocol_error": 1}),
 	},
 	{
@@ -314,7 +314,7 @@ var originFaults = []originFault{
 	{
 		name: "sends interim responses for ever", serve: func(c *harness.Peer) {
 			c.ReadHead()
-			for harness.Fill(c, 0) {
+			for {
 				if _, err := c.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")); err != nil {
 					return
 				}

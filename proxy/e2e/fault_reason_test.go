@@ -53,6 +53,7 @@ var endings = map[reason.Reason]ending{
 	reason.RequestTimeout:        {serve: stalls, manager: "request_timeout: 0.05s", send: postPart},
 	reason.RequestHeadersTimeout: {manager: "request_headers_timeout: 0.05s", send: "GET"},
 	reason.MaxStreamDuration:     {serve: stalls, manager: "common_http_protocol_options: { max_stream_duration: 0.05s }", send: plainGet},
+	reason.UpstreamMaxDuration:   {serve: stalls, cluster: harness.ProtocolOptions("{ max_stream_duration: 0.05s }"), send: plainGet},
 	reason.DownstreamClosed:      {serve: stalls, vanish: true, send: plainGet},
 	reason.DownstreamProtocol:    {send: "GET / HTTP/1.1\r\nHost: test\r\nbad name: x\r\n\r\n"},
 	reason.MissingHost:           {manager: "http_protocol_options: { accept_http_10: true }", send: "GET / HTTP/1.0\r\n\r\n"},

@@ -12,12 +12,12 @@ func TestRequestsThatAreNotForwarded(t *testing.T) {
 	harness.NoLeaks(t)
 	const all = "- match: { prefix: / }\n  route: "
 	for _, tc := range []struct {
-		name, routes, cluster, send string
-		none                        bool
-		status                      int
-		body, line                  string
-		ends                        bool
-		stats                       harness.Stats
+		name, routes, send string
+		none               bool
+		status             int
+		body, line         string
+		ends               bool
+		stats              harness.Stats
 	}{
 		{
 			name: "the cluster is empty", none: true, send: plainGet, status: 503, body: "no healthy upstream", line: "503 UH no_healthy_upstream GET /",
@@ -54,7 +54,7 @@ func TestRequestsThatAreNotForwarded(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			o := harness.NewRaw(t, func(*harness.Peer) { t.Error("a connection to the origin") })
-			cl := harness.Cluster{Name: "origin", Fields: tc.cluster}
+			cl := harness.Cluster{Name: "origin"}
 			if !tc.none {
 				cl.Origins = []harness.Origin{o}
 			}

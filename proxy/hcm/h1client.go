@@ -118,6 +118,9 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	st.info.UpstreamConnectionID = pc.ID()
 	st.info.UpstreamLocal = pc.LocalAddr()
 	st.info.UpstreamProtocol = header.HTTP11
+	if st.upstreamLimit > 0 {
+		st.setDeadline(deadlineUpstream, st.upstreamLimit)
+	}
 	end := st.request == halfDone
 	a.requestHead(&st.req, end)
 	if !a.starting {

@@ -78,6 +78,7 @@ func (st *stream) forward() {
 	if action.HighPriority {
 		priority = conf.PriorityHigh
 	}
+	st.upstreamLimit = st.upstreamDuration()
 	st.att.start(e, priority)
 	if st.over || st.localReply {
 		return
@@ -131,6 +132,19 @@ func parseMs(b []byte) (time.Duration, bool) {
 		n = n*10 + int64(c-'0')
 	}
 	return time.Duration(n) * time.Millisecond, true
+}
+
+// upstreamDuration is how long the upstream stream may live: x-envoy-upstream-stream-duration-ms, else
+// the cluster's max_stream_duration; 0 is unlimited (ROUTER-46).
+func (st *stream) upstreamDuration() time.Duration {
+	limit := st.cluster.C.Conf.MaxStreamDuration
+	if i := st.req.Index(header.XEnvoyUpstreamStreamDurationMs); i >= 0 {
+		if ms, ok := parseMs(st.req.Bytes(st.req.Fields[i].Value)); ok {
+			limit = ms
+		}
+		st.req.RemoveAt(i)
+	}
+	return limit
 }
 
 // prepareUpstream turns the request head into what the origin gets (RT-89).

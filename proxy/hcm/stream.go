@@ -33,6 +33,7 @@ const (
 	deadlineRequest         // request_timeout: whole request received
 	deadlineResponse        // route timeout: whole response, counted from the end of the request (ROUTER-40)
 	deadlineDuration        // max_stream_duration of the manager or the route
+	deadlineUpstream        // max_stream_duration of the cluster, counted from the upstream connection (ROUTER-46)
 	numDeadlines
 )
 
@@ -83,7 +84,10 @@ type stream struct {
 	route   route.Result
 	cluster *worker.Upstream
 
-	idle      time.Duration
+	idle time.Duration
+	// upstreamLimit bounds the attempt from the moment it has a connection; 0 none.
+	upstreamLimit time.Duration
+
 	lastMove  int64
 	timer     wheel.Timer
 	deadlines [numDeadlines]int64
@@ -108,7 +112,7 @@ func (st *stream) reset() {
 	}
 	st.route = route.Result{}
 	st.cluster = nil
-	st.idle, st.lastMove = 0, 0
+	st.idle, st.upstreamLimit, st.lastMove = 0, 0, 0
 	st.deadlines = [numDeadlines]int64{}
 }
 
@@ -183,6 +187,9 @@ func (st *stream) OnTimer(*wheel.Timer) {
 		st.timedOut(reason.MaxStreamDuration)
 	case st.due(deadlineResponse, now):
 		st.routeTimeout()
+	case st.due(deadlineUpstream, now):
+		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamRqMaxDurationReached)
+		st.timedOut(reason.UpstreamMaxDuration)
 	case st.due(deadlineRequest, now):
 		st.w.Stats.Inc(st.cfg.stats.DownstreamRqTimeout)
 		st.timedOut(reason.RequestTimeout)
@@ -236,7 +243,7 @@ func (st *stream) fail(r reason.Reason, status uint16) {
 	}
 	st.info.Flags |= r.Entry().Flag
 	if st.info.Details == "" || st.info.Details == "via_upstream" {
-		st.info.Details = r.Entry().Details
+		st.info.Details = r.DetailsAfterStart()
 	}
 	st.w.Stats.Inc(st.cfg.stats.DownstreamRqTxReset)
 	st.finish(false, r)

@@ -3,6 +3,8 @@
 // local reply can never tell different stories (spec: router.md 10, operations.md "Response flags").
 package reason
 
+import "strings"
+
 // Flag is a set of Envoy response flags; several may hold for one stream.
 type Flag uint64
 
@@ -136,6 +138,7 @@ const (
 	RequestTimeout
 	RequestHeadersTimeout
 	MaxStreamDuration
+	UpstreamMaxDuration
 	DownstreamClosed
 	DownstreamReset
 	DownstreamProtocol
@@ -258,6 +261,11 @@ var Table = [numReasons]Entry{
 		Name: "max_stream_duration", Flag: DurationTimeout, Status: 504, Details: "max_duration_timeout", Body: "downstream duration timeout",
 		Sentence: "The request lived longer than max_stream_duration.",
 	},
+	UpstreamMaxDuration: {
+		Name: "upstream_max_duration", Flag: UpstreamMaxStreamDurationReached, Status: 504, Details: "upstream_max_stream_duration_reached",
+		Body: "upstream max stream duration reached", Upstream: true,
+		Sentence: "The request took the endpoint longer than the cluster's max_stream_duration (or x-envoy-upstream-stream-duration-ms).",
+	},
 	DownstreamClosed: {
 		Name: "downstream_closed", Flag: DownstreamConnectionTermination, Details: "downstream_remote_disconnect",
 		Sentence: "The client went away before the response was complete.",
@@ -331,6 +339,18 @@ var bodies = func() (out [numReasons][]byte) {
 
 // Body returns the local reply's body; read-only, shared.
 func (r Reason) Body() []byte { return bodies[r] }
+
+const beforeStart = "upstream_reset_before_response_started"
+
+var afterStart = func() (out [numReasons]string) {
+	for i := range Table {
+		out[i] = strings.Replace(Table[i].Details, beforeStart, "upstream_reset_after_response_started", 1)
+	}
+	return out
+}()
+
+// DetailsAfterStart returns the row's details for a stream whose response had begun.
+func (r Reason) DetailsAfterStart() string { return afterStart[r] }
 
 // Entry returns the row of r.
 func (r Reason) Entry() *Entry { return &Table[r] }

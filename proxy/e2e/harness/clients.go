@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -266,7 +267,9 @@ func (w *Wire) Close() { w.Conn.Close() }
 type Recorder struct {
 	ln     net.Listener
 	answer func(*Message) string
-	done   sync.WaitGroup
+	// piece is how many bytes of an answer leave in one write; 0 all.
+	piece atomic.Int64
+	done  sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -338,10 +341,28 @@ func (r *Recorder) serve(c net.Conn) {
 		r.seen = append(r.seen, m)
 		r.mu.Unlock()
 		text := r.answer(m)
-		if _, err := io.WriteString(c, text); err != nil || strings.Contains(text, "Connection: close\r\n") {
+		if err := WritePieces(c, text, int(r.piece.Load())); err != nil || strings.Contains(text, "Connection: close\r\n") {
 			return
 		}
 	}
+}
+
+// Dribble makes answers leave in pieces of n bytes; 0 whole.
+func (r *Recorder) Dribble(n int) { r.piece.Store(int64(n)) }
+
+// WritePieces writes text n bytes at a time, all of it with n == 0.
+func WritePieces(c net.Conn, text string, n int) error {
+	if n == 0 {
+		n = max(1, len(text))
+	}
+	for len(text) > 0 {
+		piece := text[:min(n, len(text))]
+		if _, err := io.WriteString(c, piece); err != nil {
+			return err
+		}
+		text = text[len(piece):]
+	}
+	return nil
 }
 
 // Address implements Origin: host:port, or the path of a unix socket.
