@@ -28,6 +28,9 @@ var layers = map[string][]string{
 		"proxy", "codec", "pool/buf", "github.com/valyala/bytebufferpool", "-proxy/envoy",
 	},
 	"proxy/admin": {"proxy", "engine", "pool", "github.com/VictoriaMetrics/metrics", "-proxy/envoy"},
+	"proxy/e2e": {
+		"proxy", "engine", "codec", "pool", "bench", "go.uber.org/goleak", "github.com/miekg/dns", "golang.org/x/sys/unix",
+	},
 	"proxy/envoy": {
 		"proxy/conf", "proxy/envoy", "proxy/reason", "codec", "google.golang.org/protobuf", "github.com/envoyproxy/go-control-plane/envoy",
 		"github.com/cncf/xds", "github.com/envoyproxy/protoc-gen-validate", "go.yaml.in/yaml/v3", "google.golang.org/genproto",
