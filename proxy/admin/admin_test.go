@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -200,7 +201,10 @@ func TestAdminOnAUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.sock")
 	f := start(t, true, "{ address: 127.0.0.1, port_value: 0 } }\nstatic", "UNUSED",
 		"  address: { socket_address: { address: 127.0.0.1, port_value: 0 } }\nstatic_resources", "  address: { pipe: { path: "+path+", mode: 384 } }\nstatic_resources")
-	f.client.Transport.(*http.Transport).Dial = func(_, _ string) (net.Conn, error) { return net.Dial("unix", path) }
+	f.client.Transport.(*http.Transport).DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
 	if a := f.do("GET", "http://admin/ready"); a.body != "LIVE\n" {
 		t.Errorf("%d %q", a.status, a.body)
 	}
