@@ -50,10 +50,14 @@ func follow(w *fsnotify.Watcher, path string, out chan<- struct{}) {
 			if !ok {
 				return
 			}
+			own := filepath.Clean(ev.Name) == name
+			if !own && !ev.Has(fsnotify.Create) && !ev.Has(fsnotify.Rename) || ev.Op == fsnotify.Chmod {
+				continue // another file of the folder, such as a log, was written to
+			}
 			// A ConfigMap changes by swapping a symbolic link beside the file: then the name of the
 			// event is another one, but where the path leads has changed.
 			now, _ := filepath.EvalSymlinks(path)
-			if now == "" || filepath.Clean(ev.Name) != name && now == target || ev.Op == fsnotify.Chmod {
+			if now == "" || !own && now == target {
 				continue
 			}
 			target = now
