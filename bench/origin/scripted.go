@@ -49,12 +49,12 @@ func Send(text string) Step {
 // SendIn writes text in pieces of n bytes, with a pause between them so that they travel apart.
 func SendIn(n int, pause time.Duration, text string) Step {
 	return func(c *ScriptConn) error {
-		for len(text) > 0 {
-			piece := text[:min(n, len(text))]
+		for rest := text; len(rest) > 0; { // text itself stays: steps are repeated and shared
+			piece := rest[:min(n, len(rest))]
 			if _, err := io.WriteString(c.tcp, piece); err != nil {
 				return err
 			}
-			text = text[len(piece):]
+			rest = rest[len(piece):]
 			if err := c.wait(time.After(pause)); err != nil {
 				return err
 			}

@@ -1,9 +1,12 @@
 package origin
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -141,5 +144,23 @@ func TestRefuse(t *testing.T) {
 	if c, err := net.Dial("tcp", addr); err == nil {
 		_ = c.Close()
 		t.Error("the connection was accepted")
+	}
+}
+
+func TestAStepSendsTheSameEachTime(t *testing.T) {
+	s := scripted(t, Script{Repeat(ReadHead(), SendIn(4, time.Millisecond, "HTTP/1.1 204 No Content\r\n\r\n"))})
+	c, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	r := bufio.NewReader(c)
+	for i := range 2 {
+		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != 204 {
+			t.Fatalf("answer %d: %v, %v", i, resp, err)
+		}
 	}
 }
