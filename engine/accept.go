@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine/sock"
@@ -35,8 +36,7 @@ func (s *acceptSocket) open(accept func(l *Loop) Acceptor) {
 	}
 }
 
-// onReadable accepts until nobody waits, or the turn is used up. Each connection
-// gets its safe point.
+// onReadable accepts until nobody waits, or the turn is used up.
 func (s *acceptSocket) onReadable() {
 	s.ready = true
 	errs := 0
@@ -52,15 +52,7 @@ func (s *acceptSocket) onReadable() {
 				sock.Close(fd)
 				continue
 			}
-			flags := connFlags(0)
-			if s.ln.unix {
-				flags = fUnix
-			}
-			c := s.loop.newConn(fd, flags)
-			c.remote = remote
-			c.listener = s.ln
-			s.hand(c)
-			s.loop.safePoint()
+			s.hand(fd, remote)
 		case sock.Again:
 			s.ready = false
 			return
@@ -87,7 +79,20 @@ func (s *acceptSocket) onReadable() {
 	s.loop.wake()
 }
 
-func (s *acceptSocket) hand(c *Conn) {
+// hand gives a connection that was admitted to the acceptor, and has its safe point.
+func (s *acceptSocket) hand(fd int, remote netip.AddrPort) {
+	flags := connFlags(0)
+	if s.ln.unix {
+		flags = fUnix
+	}
+	c := s.loop.newConn(fd, flags)
+	c.remote = remote
+	c.listener = s.ln
+	s.offer(c)
+	s.loop.safePoint()
+}
+
+func (s *acceptSocket) offer(c *Conn) {
 	c.handler = s.acceptor.OnAccept(c)
 	if c.handler == nil {
 		s.ln.refused.Add(1)
@@ -133,22 +138,4 @@ func (s *acceptSocket) OnTimer(*wheel.Timer) {
 	if s.starved {
 		s.feed()
 	}
-}
-
-// close frees the socket, on the loop (or with no loop running).
-func (s *acceptSocket) close() {
-	s.ln.mu.Lock()
-	defer s.ln.mu.Unlock()
-	if s.fd < 0 {
-		return
-	}
-	if s.starved {
-		s.starved = false
-		s.loop.starved--
-	}
-	s.loop.Disarm(&s.timer)
-	s.loop.poller.Remove(s.fd) // a duplicate may keep the registration alive
-	sock.StopListening(s.fd)
-	sock.Close(s.fd)
-	s.fd = -1
 }

@@ -77,7 +77,7 @@ const (
 	fHoldWrite = fConnecting | fCorked | fBlocked
 )
 
-// ID returns a number no other connection of the process has or had.
+// ID returns a number no other connection of the group has or had.
 func (c *Conn) ID() uint64 { return c.id }
 
 // Loop returns the loop the connection lives on.
@@ -113,9 +113,6 @@ func (c *Conn) BytesWritten() uint64 { return c.bytesWritten }
 
 // Closed reports whether the connection ended; OnClosed follows or was delivered.
 func (c *Conn) Closed() bool { return c.flags&fClosed != 0 }
-
-// Connecting reports whether a dialled connection is not up yet.
-func (c *Conn) Connecting() bool { return c.flags&fConnecting != 0 }
 
 // ReadClosed reports whether the peer's FIN was read.
 func (c *Conn) ReadClosed() bool { return c.flags&fEOF != 0 }
@@ -155,7 +152,7 @@ func (c *Conn) PauseRead() { c.flags |= fPaused }
 // then what arrived meanwhile. Outside of OnData it delivers kept bytes again
 // even when reading was not paused: a handler that can now use them asks so.
 func (c *Conn) ResumeRead() {
-	if c.flags&(fPaused|fDelivering) == fDelivering {
+	if c.flags&fClosed != 0 || c.flags&(fPaused|fDelivering) == fDelivering {
 		return
 	}
 	c.flags &^= fPaused

@@ -214,6 +214,11 @@ func (c *Conn) checkDead() {
 
 // connected finds out how dialling went. It reports whether the connection is up.
 func (c *Conn) connected() bool {
+	if c.flags&fDoConnected != 0 { // up within Dial, but its safe point is yet to come
+		c.flags &^= fDoConnected
+		c.announce()
+		return c.flags&fClosed == 0
+	}
 	e := sock.ConnectResult(int(c.fd), c.remote)
 	switch sock.Classify(e) {
 	case sock.OK:

@@ -98,7 +98,8 @@ func (c *Conn) Buffered() int { return c.out.Len() }
 func (c *Conn) Above() bool { return c.flags&fAbove != 0 }
 
 // CloseWrite sends a FIN after the out chain. Reading goes on; when the peer's
-// FIN has been read as well the connection ends (PeerClosed).
+// FIN has been read as well the connection ends (PeerClosed), also with bytes kept:
+// whoever leaves some unconsumed takes them in OnReadClosed (KeptView) at the latest.
 func (c *Conn) CloseWrite() {
 	if c.flags&fNoWrite != 0 {
 		return

@@ -59,8 +59,8 @@ func (g *Group) Start() error {
 // Loops returns the loops. The slice is the group's own.
 func (g *Group) Loops() []*Loop { return g.loops }
 
-// Stop closes the listeners, resets every connection (OnClosed with LoopStopped),
-// and waits for the loops' goroutines to end; then all descriptors are free. When
+// Stop closes the listeners, resets every connection (OnClosed with LoopStopped;
+// those that wait to be accepted get no event), and waits for the loops' goroutines to end; then all descriptors are free. When
 // ctx ends first it returns ctx's error, and the loops end as their handlers
 // return. A stopped group cannot be started again.
 func (g *Group) Stop(ctx context.Context) error {
@@ -70,7 +70,7 @@ func (g *Group) Stop(ctx context.Context) error {
 	started := g.started
 	g.mu.Unlock()
 	if first {
-		g.closeListeners()
+		g.closeListeners(false)
 		for _, l := range g.loops {
 			if started {
 				l.stop()
@@ -102,11 +102,12 @@ func (g *Group) Stop(ctx context.Context) error {
 	}
 }
 
-// Drain closes the listeners and waits until no accepted connection is left, or
+// Drain closes the listeners (see Listener.Close: who waits to be accepted is
+// served) and waits until no accepted connection is left, or
 // ctx ends (then it returns ctx's error). Handlers decide when their connections
 // end; dialled connections are not waited for. Call Stop after.
 func (g *Group) Drain(ctx context.Context) error {
-	g.closeListeners()
+	g.closeListeners(true)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for g.active.Load() > 0 {
@@ -122,12 +123,12 @@ func (g *Group) Drain(ctx context.Context) error {
 // Active returns how many accepted connections are open on all loops.
 func (g *Group) Active() int { return int(g.active.Load()) }
 
-func (g *Group) closeListeners() {
+func (g *Group) closeListeners(serve bool) {
 	g.mu.Lock()
 	all := slices.Clone(g.listeners)
 	g.mu.Unlock()
 	for _, l := range all {
-		_ = l.Close()
+		l.close(serve)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -64,13 +63,15 @@ type ListenerStats struct {
 type Listener struct {
 	addr     net.Addr
 	sockets  []*acceptSocket
-	unlink   string // unix socket file to remove
+	file     os.FileInfo // the unix socket's file; nil when it has none
 	unix     bool
+	shared   bool // the sockets are one, duplicated
+	backlog  int
 	perEvent int
 	maxConns int64
 	group    *Group
 
-	mu     sync.Mutex // guards the descriptors of sockets against Close
+	mu     sync.Mutex // held by who closes; guards the descriptors of sockets
 	closed atomic.Bool
 	paused atomic.Bool
 
@@ -81,9 +82,12 @@ type Listener struct {
 // connect, before any accepts. accept runs once on each loop and returns its
 // Acceptor. Before or after Start.
 func (g *Group) Listen(spec ListenSpec, accept func(l *Loop) Acceptor) (*Listener, error) {
-	ln := &Listener{group: g, perEvent: spec.AcceptsPerEvent, maxConns: int64(spec.MaxConns)}
+	ln := &Listener{group: g, perEvent: spec.AcceptsPerEvent, backlog: spec.Backlog, maxConns: int64(spec.MaxConns)}
 	if ln.perEvent <= 0 {
 		ln.perEvent = acceptsPerEvent
+	}
+	if ln.backlog <= 0 {
+		ln.backlog = sock.MaxBacklog
 	}
 	fds, err := ln.openSockets(&spec, len(g.loops))
 	if err != nil {
@@ -112,7 +116,7 @@ func (g *Group) Listen(spec ListenSpec, accept func(l *Loop) Acceptor) (*Listene
 			}
 		})
 		if !opened { // the group was stopped just now
-			sock.Close(s.fd)
+			s.shut()
 		}
 	}
 	return ln, nil
@@ -126,18 +130,16 @@ func (l *Listener) openSockets(spec *ListenSpec, n int) (fds []int, err error) {
 			for _, fd := range fds {
 				sock.Close(fd)
 			}
+			l.removeFile()
 		}
 	}()
 	opts := sock.ListenOptions{Backlog: spec.Backlog, V6Only: spec.V6Only || spec.Network == "tcp6"}
 	opts.ReusePort = !spec.NoReusePort
-	share := spec.NoReusePort
+	l.shared = spec.NoReusePort
 	var addr netip.AddrPort
 	switch spec.Network {
 	case "unix":
-		l.unix, share = true, true
-		if spec.Addr != "" && spec.Addr[0] != '@' {
-			l.unlink = spec.Addr
-		}
+		l.unix, l.shared = true, true
 		l.addr = &net.UnixAddr{Name: spec.Addr, Net: "unix"}
 	case "", "tcp", "tcp4", "tcp6":
 		if addr, err = parseListen(spec.Network, spec.Addr); err != nil {
@@ -149,10 +151,12 @@ func (l *Listener) openSockets(spec *ListenSpec, n int) (fds []int, err error) {
 	for i := range n {
 		var fd int
 		switch {
-		case i > 0 && share:
+		case i > 0 && l.shared:
 			fd, err = sock.Dup(fds[0])
 		case l.unix:
-			fd, err = sock.ListenUnix(spec.Addr, spec.Mode, opts)
+			if fd, err = sock.ListenUnix(spec.Addr, spec.Mode, opts); err == nil && spec.Addr[0] != '@' {
+				l.file, _ = os.Lstat(spec.Addr)
+			}
 		default:
 			fd, err = sock.ListenTCP(addr, opts)
 		}
@@ -192,43 +196,7 @@ func parseListen(network, s string) (netip.AddrPort, error) {
 // Addr returns where the listener listens, with the real port when 0 was asked.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
-// Close stops accepting at once: new clients are refused. Connections stay. Those
-// still waiting to be accepted are reset by the kernel.
-func (l *Listener) Close() error {
-	if l.closed.Swap(true) {
-		return nil
-	}
-	l.mu.Lock()
-	for _, s := range l.sockets {
-		if s.fd >= 0 {
-			sock.StopListening(s.fd)
-		}
-	}
-	l.mu.Unlock()
-	l.closeSockets()
-	l.group.forget(l)
-	return nil
-}
-
-// closeSockets frees the descriptors, each on its loop.
-func (l *Listener) closeSockets() {
-	for _, s := range l.sockets {
-		s.loop.do(s.leave) // a loop that has stopped closed it
-	}
-	if l.unlink != "" {
-		_ = os.Remove(l.unlink)
-	}
-}
-
-// leave closes s and takes it off its loop.
-func (s *acceptSocket) leave() {
-	s.close()
-	if i := slices.Index(s.loop.accepts, s); i >= 0 {
-		s.loop.accepts = slices.Delete(s.loop.accepts, i, i+1)
-	}
-}
-
-// Pause leaves new clients waiting in the backlog until Resume.
+// Pause leaves new clients waiting in the backlog until Resume or Close.
 func (l *Listener) Pause() { l.paused.Store(true) }
 
 // Resume ends Pause.

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
-	"github.com/sluiceproxy/sluice/engine/sock"
 )
 
 func closedByPeer(t *testing.T, c net.Conn) bool {
@@ -88,13 +87,18 @@ func TestServerFirstAndCloseInOnAccept(t *testing.T) {
 	p.wantClosed(t, engine.LocalClose)
 }
 
+func noDelay(fd int) bool {
+	v, err := syscall.GetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY)
+	return err == nil && v != 0
+}
+
 func TestAcceptedSocketsInheritNoDelay(t *testing.T) {
 	g := group(t, engine.Options{Loops: 1})
 	on := make(chan bool, 2)
 	ln := serve(t, g, engine.ListenSpec{}, func(c *engine.Conn) engine.Handler {
-		on <- sock.NoDelay(c.FD())
+		on <- noDelay(c.FD())
 		c.SetNoDelay(false)
-		on <- sock.NoDelay(c.FD())
+		on <- noDelay(c.FD())
 		return &peer{}
 	})
 	dialNet(t, ln)

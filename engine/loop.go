@@ -54,7 +54,8 @@ type Loop struct {
 	posting atomic.Int32
 	control struct {
 		sync.Mutex
-		jobs []func() // cold: listeners, stop
+		jobs []func()    // cold: listeners, stop
+		any  atomic.Bool // there are jobs
 	}
 }
 
@@ -77,12 +78,15 @@ func (l *Loop) Now() int64 {
 // WallNow returns the wall-clock time of Now.
 func (l *Loop) WallNow() time.Time { return base.Add(time.Duration(l.Now())) }
 
+// maxArmNs keeps deadlines from overflowing; it is 146 years.
+const maxArmNs = int64(1) << 62
+
 // Arm makes t's handler run after d, in place of an earlier arming. Never early;
 // late by up to a millisecond and the event being handled. O(1); a system call
 // only when nothing armed is due sooner.
 func (l *Loop) Arm(t *wheel.Timer, d time.Duration) {
 	l.check()
-	at := l.Now() + int64(d)
+	at := l.Now() + min(int64(d), maxArmNs)
 	l.wheel.Add(t, at)
 	if at < l.armedNs {
 		l.setTimer(at)
@@ -181,6 +185,7 @@ func (h events) OnTimer() {
 	l.armedNs = 0 // no setting while handlers arm: it is done once, below
 	now := l.Now()
 	for t := l.wheel.Expire(now); t != nil; t = l.wheel.Expire(now) {
+		l.nowFresh = false // each is an event of its own: what it arms must not be early
 		t.Handler.OnTimer(t)
 		l.safePoint()
 	}
@@ -210,6 +215,7 @@ func (h events) OnWake() {
 		if m == nil {
 			break
 		}
+		l.runControl() // what was asked of the loop before m was posted comes first
 		l.nowFresh = false
 		m.Run()
 		l.safePoint()
@@ -245,6 +251,7 @@ func (l *Loop) runReady() {
 		c.nextReady = nil
 		c.flags &^= fInReady
 		if c.flags&fClosed == 0 {
+			l.nowFresh = false
 			c.onReadable()
 		} else if c.flags&fInPending == 0 {
 			l.freeConn(c) // finished while it was on this list

@@ -37,8 +37,8 @@ func (l *Loop) run() {
 	l.free()
 }
 
-// do makes f run on the loop, in order. Cold; any goroutine. It reports false
-// when the loop has stopped.
+// do makes f run on the loop, in order, and before what is posted after. Cold; any
+// goroutine. It reports false when the loop has stopped.
 func (l *Loop) do(f func()) bool {
 	l.control.Lock()
 	if l.stopped.Load() {
@@ -46,17 +46,23 @@ func (l *Loop) do(f func()) bool {
 		return false
 	}
 	l.control.jobs = append(l.control.jobs, f)
+	l.control.any.Store(true)
 	l.wake() // within the lock: after stop has taken it the poller may close
 	l.control.Unlock()
 	return true
 }
 
 func (l *Loop) runControl() {
+	if !l.control.any.Load() {
+		return
+	}
 	l.control.Lock()
 	jobs := l.control.jobs
 	l.control.jobs = nil
+	l.control.any.Store(false)
 	l.control.Unlock()
 	for _, f := range jobs {
+		l.nowFresh = false
 		f()
 		l.safePoint()
 	}

@@ -150,12 +150,13 @@ func (c *Conn) SpliceFrom(p *Pipe) (n int, st IOState) {
 	return 0, IOFailed
 }
 
-// WriteFrom is SpliceFrom by copying: it empties p into the out chain as well. For
-// when SpliceFrom says IORefused.
+// WriteFrom is SpliceFrom by copying: all of p, what the socket does not take into
+// the out chain. For when SpliceFrom says IORefused.
 func (c *Conn) WriteFrom(p *Pipe) {
 	for p.held > 0 {
-		n := sock.ReadPipe(p.r, c.loop.readBuf)
-		if n <= 0 {
+		n, e := sock.ReadPipe(p.r, c.loop.readBuf)
+		if n <= 0 { // cannot be; but bytes must not go missing within a stream
+			c.writeFailed(e)
 			p.held = 0
 			return
 		}
@@ -172,15 +173,11 @@ func (c *Conn) WriteBlocked() bool { return c.flags&fHoldWrite != 0 || c.out.Len
 // taken from the pool.
 type Pipe struct {
 	r, w int
-	size int
 	held int
 }
 
 // Held returns how many bytes are inside.
 func (p *Pipe) Held() int { return p.held }
-
-// Size returns its capacity in bytes. Fewer fit when they arrived in small pieces.
-func (p *Pipe) Size() int { return p.size }
 
 const (
 	pipeBytes    = 1 << 20
@@ -198,11 +195,11 @@ func (l *Loop) TakePipe() *Pipe {
 	if !sock.CanSplice || l.starved > 0 {
 		return nil
 	}
-	r, w, size, e := sock.NewPipe(pipeBytes)
+	r, w, _, e := sock.NewPipe(pipeBytes)
 	if e != 0 {
 		return nil
 	}
-	return &Pipe{r: r, w: w, size: size}
+	return &Pipe{r: r, w: w}
 }
 
 // PutPipe gives a pipe back. One with bytes inside is closed: they are nobody's.

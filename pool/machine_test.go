@@ -157,7 +157,7 @@ func (m *machine) check() {
 			if k.answers > 1 {
 				m.rt.Errorf("a request was answered %d times", k.answers)
 			}
-			if k.Waiting() {
+			if k.pool != nil {
 				waiting++
 			}
 			if k.conn != nil {

@@ -188,7 +188,7 @@ func TestTooManyWaitingRequestsOverflowAtOnce(t *testing.T) { // ROUTER-71
 			f.pool.Acquire(&k.Request)
 		}
 		last := calls[2]
-		if !last.failed || last.failure != Overflow || last.Waiting() || f.events.pendingOver != 1 {
+		if !last.failed || last.failure != Overflow || last.pool != nil || f.events.pendingOver != 1 {
 			t.Errorf("third request: failed %v with %v, %d overflows", last.failed, last.failure, f.events.pendingOver)
 		}
 	})
@@ -204,8 +204,8 @@ func TestCancel(t *testing.T) {
 		f.pool.Acquire(&dialling.Request)
 		f.pool.Cancel(&dialling.Request)
 		f.pool.Cancel(&dialling.Request) // again: nothing
-		if dialling.Waiting() || f.breaker.pending != 0 || f.events.pendingDone != 1 {
-			t.Errorf("after cancelling while connecting: waiting %v, breaker %d", dialling.Waiting(), f.breaker.pending)
+		if dialling.pool != nil || f.breaker.pending != 0 || f.events.pendingDone != 1 {
+			t.Errorf("after cancelling while connecting: waiting %v, breaker %d", dialling.pool != nil, f.breaker.pending)
 		}
 	})
 	f.until("its connection becomes idle", func() bool { return f.pool.Idle() == 1 })

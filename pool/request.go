@@ -22,9 +22,6 @@ type Request struct {
 	ordinal    uint64 // position among all that ever waited
 }
 
-// Waiting reports whether the request waits for an answer.
-func (r *Request) Waiting() bool { return r.pool != nil }
-
 // queue holds waiting requests, oldest first. Removing one is O(1).
 type queue struct {
 	head, tail *Request

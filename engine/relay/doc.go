@@ -7,9 +7,10 @@
 //
 // A direction starts by copying pieces of up to 16 KiB. A read that fills its
 // piece makes it splice, through a 1 MiB pipe of the loop's pool, until a piece
-// is under 4 KiB: measured, copying is cheaper below that crossing and splicing
-// above. A pipe is held only while bytes are in it. Where the kernel refuses to
-// splice, or does not have it, copying goes on.
+// is under 4 KiB: a splice saves the copy and costs a second call, which pays for
+// large pieces only (bench row l4-bulk against l4-pingpong). A pipe is held only
+// while bytes are in it. Where the kernel refuses to splice, or does not have it,
+// copying goes on.
 //
 // Backpressure: a source is not read while its destination has no room. So what
 // waits in user space is one piece of 16 KiB at most, and in the kernel one pipe.

@@ -92,12 +92,12 @@ func ListenUnix(path string, mode os.FileMode, o ListenOptions) (fd int, err err
 	return fd, nil
 }
 
-// maxBacklog asks for the system's limit: kernels cut it to theirs.
-const maxBacklog = 65535
+// MaxBacklog asks for the system's limit: kernels cut it to theirs.
+const MaxBacklog = 65535
 
 func listen(fd, backlog int) error {
 	if backlog <= 0 {
-		backlog = maxBacklog
+		backlog = MaxBacklog
 	}
 	return os.NewSyscallError("listen", unix.Listen(fd, backlog))
 }
@@ -109,5 +109,6 @@ func Dup(fd int) (int, error) {
 }
 
 // StopListening makes a listening socket refuse connections while its
-// descriptor stays valid, so another goroutine may call it.
+// descriptor stays valid, so another goroutine may call it. TCP connections that
+// wait to be accepted are reset; those of a unix socket can still be accepted.
 func StopListening(fd int) { _ = unix.Shutdown(fd, unix.SHUT_RDWR) }

@@ -16,12 +16,6 @@ func SetNoDelay(fd int, on bool) syscall.Errno {
 	return setInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, v)
 }
 
-// NoDelay reports whether Nagle's algorithm is off.
-func NoDelay(fd int) bool {
-	v, e := getInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY)
-	return e == 0 && v != 0
-}
-
 // SetKeepAlive turns TCP keep-alive probes on. Zero values leave the system's.
 // Durations are rounded up to seconds.
 func SetKeepAlive(fd int, idle, interval time.Duration, count int) syscall.Errno {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -123,15 +124,20 @@ func TestEndOfStreamAndReset(t *testing.T) {
 	}
 }
 
+func noDelay(fd int) bool {
+	v, e := getInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY)
+	return e == 0 && v != 0
+}
+
 func TestOptions(t *testing.T) {
 	a, b := pair(t, "127.0.0.1:0")
 	for _, fd := range []int{a, b} {
-		if !NoDelay(fd) {
+		if !noDelay(fd) {
 			t.Error("TCP_NODELAY is off on a new connection")
 		}
 	}
 	SetNoDelay(a, false)
-	if NoDelay(a) {
+	if noDelay(a) {
 		t.Error("TCP_NODELAY is still on")
 	}
 	if e := SetKeepAlive(a, 90*time.Second, 1500*time.Millisecond, 4); e != 0 {
@@ -246,6 +252,44 @@ func TestClasses(t *testing.T) {
 	} {
 		if got := Classify(e); got != want {
 			t.Errorf("%v is of class %d, want %d", e, got, want)
+		}
+	}
+}
+
+// TestHeldOffClientsWaitAndThoseLetInStay: loopback shakes hands within connect.
+func TestHeldOffClientsWaitAndThoseLetInStay(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has socket filters")
+	}
+	for _, listenOn := range []string{"127.0.0.1:0", "[::1]:0"} {
+		ln, err := ListenTCP(netip.MustParseAddrPort(listenOn), ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer Close(ln)
+		addr := LocalAddr(ln)
+		early, _ := DialTCP(addr, netip.AddrPort{})
+		defer Close(early)
+		HoldOff(ln)
+		late, _ := DialTCP(addr, netip.AddrPort{})
+		defer Close(late)
+		if e := ConnectResult(early, addr); e != 0 {
+			t.Errorf("the client let in before: %v", e)
+		}
+		if e := ConnectResult(late, addr); Classify(e) != InProgress {
+			t.Errorf("a client held off: %v", e)
+		}
+		fd, _, e := Accept(ln)
+		if e != 0 {
+			t.Fatal(e)
+		}
+		defer Close(fd)
+		if _, e := Write(early, []byte("x")); e != 0 {
+			t.Error(e)
+		}
+		readAll(t, fd, 1)
+		if _, _, e := Accept(ln); Classify(e) != Again {
+			t.Errorf("a second accept: %v", e)
 		}
 	}
 }

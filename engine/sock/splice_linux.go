@@ -25,13 +25,13 @@ func Splice(from, to, n int) (int, syscall.Errno) {
 	}
 }
 
-// ReadPipe reads from a pipe that has bytes; 0 or less when it fails.
-func ReadPipe(fd int, p []byte) int {
+// ReadPipe reads from a pipe that has bytes.
+func ReadPipe(fd int, p []byte) (n int, e syscall.Errno) {
 	r, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
 	if e != 0 {
-		return -1
+		return 0, e
 	}
-	return int(r)
+	return int(r), 0
 }
 
 // NewPipe makes a non-blocking pipe of sizeBytes, or of what the system allows.

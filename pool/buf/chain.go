@@ -49,14 +49,6 @@ func (c *Chain) Peek(dst [][]byte) int {
 	return i
 }
 
-// Front returns the first contiguous piece, nil when the chain is empty.
-func (c *Chain) Front() []byte {
-	if c.head == nil {
-		return nil
-	}
-	return c.head.Bytes()
-}
-
 // Consume drops the first n bytes, n <= Len, and frees the slabs they filled.
 func (c *Chain) Consume(n int) {
 	c.n -= n

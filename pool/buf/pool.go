@@ -86,6 +86,3 @@ func (p *Pool) Put(b []byte) {
 
 // InUse returns the capacity in bytes of all slabs handed out and not put back.
 func (p *Pool) InUse() int { return p.usedBytes }
-
-// Retained returns the capacity in bytes of the free slabs kept.
-func (p *Pool) Retained() int { return p.freeBytes }

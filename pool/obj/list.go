@@ -1,7 +1,6 @@
 package obj
 
-// chunkLen is how many objects one allocation makes. 64 amortises the
-// allocator and keeps objects that are used together near each other.
+// chunkLen is how many objects one allocation makes: it amortises the allocator.
 const chunkLen = 64
 
 // defaultLimit bounds the free objects a list keeps when Limit is zero.
@@ -17,7 +16,6 @@ type List[T any] struct {
 	Limit int
 
 	free []*T
-	used int
 	guard[T]
 }
 
@@ -31,7 +29,6 @@ func (l *List[T]) Get() *T {
 	t := l.free[n]
 	l.free[n] = nil
 	l.free = l.free[:n]
-	l.used++
 	l.taken(t)
 	return t
 }
@@ -39,7 +36,6 @@ func (l *List[T]) Get() *T {
 // Put gives t back. The caller keeps no pointer to it.
 func (l *List[T]) Put(t *T) {
 	l.given(t)
-	l.used--
 	limit := l.Limit
 	if limit == 0 {
 		limit = defaultLimit
@@ -50,12 +46,6 @@ func (l *List[T]) Put(t *T) {
 	}
 	l.free = append(l.free, t)
 }
-
-// Used returns how many objects are out.
-func (l *List[T]) Used() int { return l.used }
-
-// Free returns how many objects wait to be used.
-func (l *List[T]) Free() int { return len(l.free) }
 
 func (l *List[T]) grow() {
 	chunk := make([]T, chunkLen)

@@ -74,7 +74,20 @@ func TestHTTP10Refused(t *testing.T) {
 // HC-29: answers come in order, whatever mixture of methods, bodies and local replies was sent ahead.
 func TestPipelining(t *testing.T) {
 	harness.NoLeaks(t)
-	top := one(harness.NewOrigin(t, "a"))
+	// It answers when a request is complete: an earlier answer would end the connection (HC-30).
+	o := harness.NewRecorder(t, func(m *harness.Message) string {
+		n := 0
+		if _, err := fmt.Sscanf(m.Path(), "/bytes/%d", &n); err == nil && m.Start[0] == 'H' {
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", n)
+		} else if err == nil {
+			return harness.Reply(strings.Repeat("x", n))
+		}
+		if m.Framing == "chunked" {
+			return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(string(m.Body), 2)
+		}
+		return harness.Reply(string(m.Body))
+	})
+	top := one(o)
 	top.Routes = "- { match: { path: /own }, direct_response: { status: 203, body: { inline_string: mine } } }\n" +
 		"- { match: { prefix: / }, route: { cluster: origin } }"
 	p := harness.Start(t, top)

@@ -99,13 +99,9 @@ func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 	} else {
 		a.free = s.next
 		a.kept--
-		// The timer is part of the wheel's lists while it is armed, and most often due no later than
-		// this connection wants it.
-		timer := s.timer
-		*s = serverConn{}
-		s.timer = timer
+		s.next, s.closing = nil, false
 	}
-	s.c, s.a, s.cfg = c, a, cfg
+	s.c, s.a, s.cfg, s.stats = c, a, cfg, cfg.stats
 	s.timer.Handler = s
 	s.facts = streaminfo.Connection{ID: c.ID(), Remote: c.RemoteAddr(), Local: local, Listener: &cfg.shared}
 	if !s.facts.Remote.IsValid() {
@@ -136,6 +132,15 @@ func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 	return s
 }
 
+// reset makes a closed connection's object ready for the free list, where it keeps no old Config
+// alive. The timer stays in the wheel's lists while it is armed, and most often is due no later than
+// the next connection wants it; closing makes it do nothing before that.
+func (s *serverConn) reset() {
+	timer := s.timer
+	*s = serverConn{}
+	s.timer, s.closing = timer, true
+}
+
 func (a *Acceptor) link(s *serverConn) {
 	s.nextLive = a.first
 	if a.first != nil {
@@ -159,9 +164,8 @@ func (a *Acceptor) unlink(s *serverConn) {
 
 // closed counts the end of a connection and takes the object back.
 func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
-	sh, hs := a.w.Stats, s.cfg.stats
-	s.charge(s.cfg)
-	s.closing = true // the timer may stay armed, see accept
+	sh, hs := a.w.Stats, s.stats
+	s.charge()
 	ms := uint64(a.w.Loop.Now()-s.facts.StartNs) / uint64(time.Millisecond)
 	sh.GaugeAdd(hs.DownstreamCxActive, -1)
 	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, -1)
@@ -182,10 +186,13 @@ func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 	sh.Record(a.ls.DownstreamCxLengthMs, ms)
 	a.unlink(s)
 	if a.kept < maxKeptConns {
-		s.c, s.cur = nil, nil
+		s.reset()
 		s.next, a.free = a.free, s
 		a.kept++
-	} else if s.timer.Armed() {
+		return
+	}
+	s.closing = true
+	if s.timer.Armed() {
 		a.w.Loop.Disarm(&s.timer)
 	}
 }
@@ -228,7 +235,7 @@ func (a *Acceptor) CloseIdle() {
 	for s := a.first; s != nil; {
 		next := s.nextLive
 		if !s.closing && !s.lastOne {
-			a.w.Stats.Inc(s.cfg.stats.DownstreamCxDrainClose)
+			a.w.Stats.Inc(s.stats.DownstreamCxDrainClose)
 		}
 		s.drain()
 		s = next

@@ -75,15 +75,17 @@ func (d *downloadDone) OnPipeDone(p *relay.Pump, r relay.Result) {
 	st, w := a.st, a.st.w
 	st.downloaded(p.Moved())
 	st.moved()
+	a.body.Skip(int64(p.Moved()))
 	switch r {
 	case relay.Limit:
-		a.body.Skip(int64(p.Moved()))
 		a.finished()
 		st.onResponseData(nil, true)
 	case relay.End:
 		a.endOfStream()
 	case relay.WriteFailed:
-		// The client's OnClosed follows and ends the stream.
+		// What the pump had taken is lost, so there is no going on; the client's OnClosed would come late
+		// if more of what it sent waits than is read.
+		st.down.clientEnded(st)
 	}
 	w.FlushHeads()
 }
@@ -97,9 +99,9 @@ func (u *uploadDone) OnPipeDone(p *relay.Pump, r relay.Result) {
 	st, w := a.st, a.st.w
 	st.uploaded(p.Moved())
 	st.moved()
+	st.down.uploaded(st, int64(p.Moved()))
 	switch r {
 	case relay.Limit:
-		st.down.uploaded(st, int64(p.Moved()))
 		st.onRequestData(nil, true)
 	case relay.End:
 		st.down.clientEnded(st)

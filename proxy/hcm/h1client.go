@@ -83,7 +83,7 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 		a.fail(reason.Overflow)
 		return
 	}
-	a.state = attemptPending
+	a.setState(attemptPending)
 	a.req.Owner = a
 	a.starting = true
 	a.pool.Acquire(&a.req)
@@ -97,7 +97,7 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	if !c.Breakers[a.priority].TryRequest() {
 		s.Inc(c.Stats.UpstreamRqPendingOverflow) // ROUTER-71
 		s.Inc(c.Stats.UpstreamRqActiveOverflow)
-		a.state = attemptIdle
+		a.setState(attemptIdle)
 		pc.SetHandler(a)
 		pc.Release(true)
 		a.fail(reason.Overflow)
@@ -109,7 +109,7 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	a.endpoint.Load.RqTotal++
 	a.endpoint.Load.RqActive++
 	a.pc = pc
-	a.state = attemptHead
+	a.setState(attemptHead)
 	a.opts = &st.cluster.Parse
 	pc.SetHandler(a)
 	a.rxFrom, a.txFrom = pc.BytesRead(), pc.BytesWritten()
@@ -133,7 +133,7 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 
 // OnPoolFailure is the pool's other answer.
 func (a *attempt) OnPoolFailure(f pool.Failure, err error) {
-	a.state = attemptIdle
+	a.setState(attemptIdle)
 	r := reason.ConnectFailure
 	switch f {
 	case pool.Overflow:
@@ -184,8 +184,10 @@ func (a *attempt) cancel() {
 	case attemptHead, attemptBody:
 		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqTxReset)
 		a.abort()
+	default:
+		return
 	}
-	a.state = attemptIdle
+	a.setState(attemptIdle)
 	a.uncount()
 }
 
@@ -348,18 +350,18 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 		return 0, false
 	}
 	a.seen = 0
+	st.info.UpstreamHeaderBytesReceived += uint64(n)
+	st.info.UpstreamWireReceived += uint64(n)
 	if h.Status < 200 {
 		return n, a.informational(h)
 	}
-	st.info.UpstreamHeaderBytesReceived += uint64(n)
-	st.info.UpstreamWireReceived += uint64(n)
 	end := h.Transfer == header.NoBody
 	a.body.Init(h)
 	a.body.SetLimits(a.opts)
 	if a.opts.EnableTrailers {
 		a.body.SetTrailers(&st.trail)
 	}
-	a.state = attemptBody
+	a.setState(attemptBody)
 	// Close spoke of the origin's connection; from here on the head is the client's.
 	a.keep, h.Close = !h.Close, false
 	if e := http1.StripHopByHop(h, false, false); e != 0 {
@@ -441,7 +443,7 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 func (a *attempt) finished() {
 	st := a.st
 	st.info.UpstreamRxEnd = st.w.Loop.Now()
-	a.state = attemptIdle
+	a.setState(attemptIdle)
 	if st.resp.Status >= 500 {
 		a.endpoint.Load.RqError++
 	} else {
@@ -471,7 +473,7 @@ func (a *attempt) badResponse(e http1.Err) {
 func (a *attempt) broken(r reason.Reason) {
 	st := a.st
 	a.abort()
-	a.state = attemptIdle
+	a.setState(attemptIdle)
 	if e := a.endpoint; e != nil {
 		e.Load.RqError++
 	}

@@ -1,20 +1,19 @@
 package hcm
 
 import (
-	"time"
-
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // Deadlines of a connection, kept the way a stream keeps its own.
 const (
 	connIdle     = iota // idle_timeout: no stream for that long
-	connHeaders         // request_headers_timeout: a head has begun and is not complete
+	connHead            // a head has begun and is not complete (headDeadline)
 	connDuration        // max_connection_duration
 	numConnDeadlines
 )
@@ -27,11 +26,14 @@ const (
 //	stream ends     -                    close after flush (HC-30)     next head, or close
 //	peer's FIN      close                stream gone (DC), close       stream gone (DC), close
 type serverConn struct {
-	c    *engine.Conn
-	a    *Acceptor
-	cfg  *Config // of the current or last stream
-	cur  *stream
-	next *serverConn // free list
+	c   *engine.Conn
+	a   *Acceptor
+	cfg *Config // of the current or last stream
+	cur *stream
+	// stats are those the connection was counted in when it came: its gauges must go down where they
+	// went up, whatever name the listener has by then.
+	stats *stats.HTTPStats
+	next  *serverConn // free list
 	// live list of the acceptor, for draining
 	prevLive, nextLive *serverConn
 
@@ -39,7 +41,7 @@ type serverConn struct {
 	requests int
 
 	headStart int64 // when the first byte of the pending head was seen; 0 none
-	idleSince int64
+	idleSince int64 // since when nothing came: end of the last stream, or last byte of the pending head
 	timer     wheel.Timer
 	deadlines [numConnDeadlines]int64
 
@@ -74,6 +76,9 @@ func (s *serverConn) OnData(_ *engine.Conn, view []byte) int {
 	s.inData = true
 	for !s.closing && !s.paused {
 		if s.cur == nil {
+			if s.c.Above() {
+				break // a client that does not read gets no further answers to keep for it (HC-56)
+			}
 			n := s.readHead(view[used:])
 			if n == 0 {
 				break
@@ -110,7 +115,7 @@ func (s *serverConn) readHead(b []byte) int {
 	if n == 0 && e == 0 {
 		st.req.Reset(nil)
 		s.a.streams.Put(st)
-		s.partialHead(cfg, len(b))
+		s.partialHead(cfg, b)
 		return 0
 	}
 	start := s.headStart
@@ -118,14 +123,15 @@ func (s *serverConn) readHead(b []byte) int {
 		start = s.a.w.Loop.Now()
 	}
 	s.seen, s.headStart = 0, 0
-	s.deadlines[connHeaders] = 0
+	s.deadlines[connHead] = 0
 	s.requests++
 	s.cur = st
 	st.begin(s.a.w, cfg, s, &s.facts, start)
 	s.a.w.Stats.Inc(cfg.stats.DownstreamRqHTTP1Total)
 	if e != 0 {
 		s.lastOne = true
-		st.request = halfDone
+		st.setRequest(halfDone)
+		st.info.DownstreamHeaderBytesReceived, st.info.DownstreamWireReceived = uint64(len(b)), uint64(len(b))
 		st.rejectHead(e)
 		return len(b)
 	}
@@ -147,6 +153,7 @@ func (s *serverConn) readHead(b []byte) int {
 			st.req.Remove(header.Expect)
 			if st.req.Version != header.HTTP10 {
 				s.c.Write(continue100)
+				st.info.DownstreamWireSent += uint64(len(continue100))
 			}
 		}
 	}
@@ -163,22 +170,9 @@ func (s *serverConn) exhausted(cfg *Config) bool {
 		return false
 	}
 	if s.requests == limit {
-		s.a.w.Stats.Inc(cfg.stats.DownstreamCxMaxRequestsReached)
+		s.a.w.Stats.Inc(s.stats.DownstreamCxMaxRequestsReached)
 	}
 	return true
-}
-
-// partialHead waits for the rest of a head.
-func (s *serverConn) partialHead(cfg *Config, have int) {
-	s.seen = have
-	if s.headStart != 0 {
-		return
-	}
-	s.headStart = s.a.w.Loop.Now()
-	if d := cfg.conf.RequestHeadersTimeout; d > 0 {
-		s.deadlines[connHeaders] = s.headStart + int64(d)
-		s.arm()
-	}
 }
 
 // readBody hands one run of body bytes to the stream; ok is false when no progress is possible.
@@ -211,13 +205,14 @@ func (s *serverConn) readBody(b []byte) (n int, ok bool) {
 func (s *serverConn) badBody(e http1.Err) {
 	st := s.cur
 	s.lastOne = true
-	st.request = halfDone
+	st.setRequest(halfDone)
 	st.att.cancel()
 	if st.response == halfHead {
 		st.rejectHead(e)
 		return
 	}
 	s.a.w.Stats.Inc(st.cfg.stats.DownstreamCxProtocolError)
+	s.a.w.Stats.Inc(st.cfg.stats.DownstreamRqTxReset)
 	st.info.Flags |= reason.DownstreamProtocolError
 	st.info.Details = e.String()
 	st.finish(false, reason.DownstreamProtocol)
@@ -230,56 +225,50 @@ func (s *serverConn) OnReadClosed(*engine.Conn) {
 	s.gone(reason.DownstreamClosed)
 }
 
+// gone ends what is under way, or what has begun, because the client is.
 func (s *serverConn) gone(r reason.Reason) {
-	if st := s.cur; st != nil && !s.closing {
-		s.lastOne, s.cutOff = true, true
-		st.onDownstreamGone(r)
+	st := s.cur
+	switch {
+	case s.closing:
+		return
+	case st == nil && s.headStart != 0:
+		st = s.beginUnparsed()
+	case st == nil:
+		s.closing = true
+		s.c.Close()
 		return
 	}
-	if s.closing {
-		return
-	}
-	if s.headStart != 0 {
-		st := s.beginUnparsed()
-		st.onDownstreamGone(r)
-		return
-	}
-	s.closing = true
-	s.c.Close()
+	s.lastOne, s.cutOff = true, true
+	st.onDownstreamGone(r)
 }
 
-// beginUnparsed makes a stream for a head that began and never became one, so that it is logged.
-func (s *serverConn) beginUnparsed() *stream {
-	st := s.a.streams.Get()
-	st.req.Reset(nil)
-	s.cur, s.lastOne = st, true
-	st.begin(s.a.w, s.cfg, s, &s.facts, s.headStart)
-	s.a.w.Stats.Inc(s.cfg.stats.DownstreamRqHTTP1Total)
-	st.request = halfDone
-	s.headStart = 0
-	return st
-}
-
-// OnWritable resumes the response.
+// OnWritable resumes the response, or the reading of requests that waited for the last one to leave.
 func (s *serverConn) OnWritable(*engine.Conn) {
-	if s.cur != nil {
+	switch {
+	case s.cur != nil:
 		s.cur.onDownstreamDrained()
+	case !s.closing && s.c.Kept() > 0:
+		s.c.ResumeRead()
 	}
 }
 
 // OnClosed is the end of the connection.
 func (s *serverConn) OnClosed(c *engine.Conn, r engine.CloseReason) {
 	remote := s.remote || r == engine.PeerReset || r == engine.PeerClosed
-	active := s.cur != nil || s.cutOff
 	if s.headStart != 0 && !s.closing {
 		s.beginUnparsed()
 	}
+	active := s.cur != nil || s.cutOff
 	if st := s.cur; st != nil {
 		s.closing = true
-		st.onDownstreamGone(reason.DownstreamClosed)
+		why := reason.DownstreamClosed
+		if r == engine.LoopStopped {
+			why = reason.Stopped
+		}
+		st.onDownstreamGone(why)
 	}
 	if s.lingers && (r == engine.FlushTimeout || r == engine.LocalClose && !c.ReadClosed()) {
-		s.a.w.Stats.Inc(s.cfg.stats.DownstreamCxDelayedCloseTimeout)
+		s.a.w.Stats.Inc(s.stats.DownstreamCxDelayedCloseTimeout)
 	}
 	s.a.closed(s, c, remote, active)
 }
@@ -290,6 +279,8 @@ func (s *serverConn) informational(st *stream, h *header.Head) {
 		return // RFC 9110 15.2
 	}
 	b := http1.AppendResponseHead(s.a.w.Loop.Scratch()[:0], h, http1.Framing{Transfer: header.NoBody, Length: -1, Case: st.cfg.hcase})
+	st.info.DownstreamHeaderBytesSent += uint64(len(b))
+	st.info.DownstreamWireSent += uint64(len(b))
 	s.c.Write(b)
 }
 
@@ -321,7 +312,7 @@ func (s *serverConn) responseHead(st *stream, h *header.Head, end bool) {
 		s.lastOne = true
 	case s.a.draining():
 		s.lastOne = true
-		s.a.w.Stats.Inc(st.cfg.stats.DownstreamCxDrainClose)
+		s.a.w.Stats.Inc(s.stats.DownstreamCxDrainClose)
 	}
 	f.ConnectionClose = s.lastOne
 	f.ConnectionKeepAlive = old && !s.lastOne
@@ -390,7 +381,7 @@ func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
 	s.a.w.FlushHeads()
 	s.cur = nil
 	cfg := st.cfg
-	s.charge(cfg)
+	s.charge()
 	unread := !st.body.Complete() && st.req.Transfer != header.NoBody
 	untilClose := st.encoding.kind == header.UntilClose
 	asked := st.req.Close
@@ -427,65 +418,11 @@ func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
 }
 
 // charge counts the connection's bytes since the last time.
-func (s *serverConn) charge(cfg *Config) {
+func (s *serverConn) charge() {
 	rx, tx := s.c.BytesRead(), s.c.BytesWritten()
-	s.a.w.Stats.Add(cfg.stats.DownstreamCxRxBytesTotal, rx-s.chargedRx)
-	s.a.w.Stats.Add(cfg.stats.DownstreamCxTxBytesTotal, tx-s.chargedTx)
+	s.a.w.Stats.Add(s.stats.DownstreamCxRxBytesTotal, rx-s.chargedRx)
+	s.a.w.Stats.Add(s.stats.DownstreamCxTxBytesTotal, tx-s.chargedTx)
 	s.chargedRx, s.chargedTx = rx, tx
-}
-
-func (s *serverConn) arm() {
-	first := int64(0)
-	for _, d := range s.deadlines {
-		if d != 0 && (first == 0 || d < first) {
-			first = d
-		}
-	}
-	if first == 0 || s.timer.Armed() && s.timer.Deadline() <= first {
-		return
-	}
-	s.a.w.Loop.Arm(&s.timer, time.Duration(first-s.a.w.Loop.Now()))
-}
-
-// OnTimer is the wheel's callback for the connection's deadlines.
-func (s *serverConn) OnTimer(*wheel.Timer) {
-	if s.closing {
-		return
-	}
-	now, cfg := s.a.w.Loop.Now(), s.cfg
-	if d := s.deadlines[connIdle]; d != 0 && d <= now {
-		if s.cur != nil {
-			s.deadlines[connIdle] = 0 // set again when the stream ends
-		} else {
-			s.deadlines[connIdle] = s.idleSince + int64(cfg.conf.IdleTimeout)
-		}
-	}
-	switch {
-	case s.due(connHeaders, now) && s.cur == nil:
-		s.headTimeout(cfg)
-	case s.due(connDuration, now):
-		s.deadlines[connDuration] = 0
-		s.a.w.Stats.Inc(cfg.stats.DownstreamCxMaxDurationReached)
-		s.drain()
-	case s.due(connIdle, now) && s.headStart == 0:
-		s.a.w.Stats.Inc(cfg.stats.DownstreamCxIdleTimeout)
-		s.linger(cfg)
-	default:
-		s.arm()
-	}
-}
-
-func (s *serverConn) due(which int, now int64) bool {
-	d := s.deadlines[which]
-	return d != 0 && d <= now
-}
-
-// headTimeout answers a client that began a head and did not finish it (ROUTER-44).
-func (s *serverConn) headTimeout(cfg *Config) {
-	s.deadlines[connHeaders] = 0
-	st := s.beginUnparsed()
-	s.a.w.Stats.Inc(cfg.stats.DownstreamRqHeaderTimeout)
-	st.sendLocalReply(reason.RequestHeadersTimeout, 0, nil)
 }
 
 // drain ends the connection in order: after the stream under way, at once when there is none.
@@ -509,6 +446,7 @@ func (s *serverConn) linger(cfg *Config) {
 // abort ends the connection now, whatever is under way.
 func (s *serverConn) abort() {
 	if st := s.cur; st != nil && !s.closing {
+		s.cutOff = true
 		st.fail(reason.Stopped, 0)
 	}
 	s.closing, s.lingers = true, false

@@ -15,7 +15,7 @@ import (
 func (st *stream) onRequestHead(end bool) {
 	st.info.Protocol = st.req.Version
 	st.moved()
-	st.request = halfBody
+	st.setRequest(halfBody)
 	if end {
 		st.requestComplete()
 	}
@@ -52,7 +52,7 @@ func (st *stream) onRequestHead(end bool) {
 
 // requestComplete notes the last byte of the request.
 func (st *stream) requestComplete() {
-	st.request = halfDone
+	st.setRequest(halfDone)
 	st.info.RequestEnd = st.w.Loop.Now()
 	st.deadlines[deadlineRequest] = 0
 }
@@ -204,27 +204,28 @@ func (st *stream) onDownstreamGone(r reason.Reason) {
 	st.finish(false, r)
 }
 
-// rejectHead answers a request whose head the codec refused.
+// rejectHead answers a request whose head, or the rest of which, the codec refused.
 func (st *stream) rejectHead(e http1.Err) {
-	st.w.Stats.Inc(st.cfg.stats.DownstreamCxProtocolError)
 	st.info.Protocol = st.req.Version
 	r := reason.DownstreamProtocol
-	switch int(e.Status()) {
-	case 426:
+	switch e {
+	case http1.ErrMissingHost:
+		r = reason.MissingHost
+	case http1.ErrLowVersion:
 		r = reason.LowVersion
-	case 431:
+	case http1.ErrTooLarge:
 		r = reason.HeadTooLarge
-		if e == http1.ErrTooManyFields {
-			r = reason.TooManyFields
-		}
-	case 501:
+	case http1.ErrTooManyFields:
+		r = reason.TooManyFields
+	case http1.ErrTransferEncoding:
 		r = reason.BadTransferEncoding
-	}
-	if e == http1.ErrUnderscore {
+	case http1.ErrUnderscore:
 		st.w.Stats.Inc(st.cfg.stats.HTTP1RequestsRejectedWithUnderscoresInHeaders)
 	}
-	entry := r.Entry()
-	st.info.Flags |= entry.Flag
+	if r != reason.MissingHost && r != reason.LowVersion { // valid messages, but not for this proxy
+		st.w.Stats.Inc(st.cfg.stats.DownstreamCxProtocolError)
+	}
+	st.info.Flags |= r.Entry().Flag
 	st.info.Details = e.String()
 	st.reply(r, uint16(e.Status()), r.Body(), nil)
 }

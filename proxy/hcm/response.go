@@ -22,7 +22,7 @@ func (st *stream) onInformational(h *header.Head) {
 
 // pauseWhenBehind stops the origin while the client is slow.
 func (st *stream) pauseWhenBehind() {
-	if !st.responsePaused && st.down.full(st) {
+	if !st.responsePaused && st.att.state != attemptIdle && st.down.full(st) {
 		st.responsePaused = true
 		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlPausedReadingTotal)
 		st.att.pauseResponse()
@@ -36,6 +36,7 @@ func (st *stream) onResponseHead(end bool) {
 	st.info.UpstreamRxBegin = now
 	st.info.Response = &st.resp
 	st.info.ResponseCode = st.resp.Status
+	st.clusterStatus = st.resp.Status
 	st.info.Reason = reason.ViaUpstream
 	st.info.Details = "via_upstream"
 	h := &st.resp
@@ -70,9 +71,9 @@ func (st *stream) sendHead(h *header.Head, end bool) {
 	if st.request != halfDone {
 		st.w.Stats.Inc(st.cfg.stats.DownstreamRqResponseBeforeRqComplete)
 	}
-	st.response = halfBody
+	st.setResponse(halfBody)
 	if end {
-		st.response = halfDone
+		st.setResponse(halfDone)
 		st.info.End = st.info.DownstreamTxBegin
 	}
 	st.down.responseHead(st, h, end)
@@ -86,7 +87,7 @@ func (st *stream) onResponseData(p []byte, end bool) {
 	st.moved()
 	st.info.BytesSent += uint64(len(p))
 	if end {
-		st.response = halfDone
+		st.setResponse(halfDone)
 		st.info.End = st.w.Loop.Now()
 	}
 	st.down.responseData(st, p, end)
@@ -100,7 +101,7 @@ func (st *stream) onResponseData(p []byte, end bool) {
 // onResponseTrailers ends the response with the trailers in st.trail.
 func (st *stream) onResponseTrailers() {
 	st.moved()
-	st.response = halfDone
+	st.setResponse(halfDone)
 	st.info.ResponseTrailers = &st.trail
 	st.info.End = st.w.Loop.Now()
 	st.down.responseTrailers(st, &st.trail)
@@ -124,12 +125,13 @@ func (st *stream) responseOver() {
 	st.chargeUpstream()
 	if st.request != halfDone {
 		st.att.cancel()
-		st.request = halfDone
+		st.setRequest(halfDone)
 	}
 	st.maybeFinish()
 }
 
-// chargeUpstream counts a response that came from, or because of, the upstream (router.md 11.3).
+// chargeUpstream counts a whole response that came from, or because of, the upstream (router.md 11.3).
+// The cluster is charged with the status it is to blame for, whatever the client was told in its place.
 func (st *stream) chargeUpstream() {
 	u := st.cluster
 	if u == nil || !st.cfg.conf.Router.DynamicStats || !st.upstreamCharged() {
@@ -139,7 +141,7 @@ func (st *stream) chargeUpstream() {
 	if st.info.RequestEnd != 0 {
 		ms = uint64(st.info.End-st.info.RequestEnd) / uint64(time.Millisecond)
 	}
-	u.C.Codes.Charge(st.w.Stats, st.info.ResponseCode, ms, st.internal(), st.canary)
+	u.C.Codes.Charge(st.w.Stats, st.clusterStatus, ms, st.internal(), st.canary)
 }
 
 func (st *stream) upstreamCharged() bool {
@@ -167,7 +169,7 @@ func (st *stream) sendLocalReply(r reason.Reason, status uint16, location []byte
 func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
 	st.localReply = true
 	st.info.Reason = r
-	st.info.ResponseCode = status
+	st.info.ResponseCode, st.clusterStatus = status, status
 	h := &st.resp
 	h.Reset(nil)
 	h.Status, h.Version = status, header.HTTP11

@@ -66,6 +66,10 @@ type stream struct {
 	rushed bool
 	// canary is true when the endpoint or its response says so.
 	canary bool
+	// clusterStatus is what the cluster is charged with: the upstream's status, or that of a local reply
+	// before local_reply_config and gRPC changed it. 0 while there is none.
+	clusterStatus uint16
+	history       history // of the two halves and the attempt, in debug builds
 
 	// body decodes the request and encoding is how the response's body ends; both are the downstream
 	// codec's, kept here so that an idle connection does not carry them.
@@ -100,6 +104,7 @@ func (st *stream) reset() {
 	st.w, st.cfg, st.down = nil, nil, nil
 	st.request, st.response = halfHead, halfHead
 	st.localReply, st.responsePaused, st.requestPaused, st.rushed, st.canary = false, false, false, false, false
+	st.clusterStatus, st.history = 0, history{}
 	st.over = true // a late look at a stream that was given back finds it over
 	st.body, st.encoding = http1.Body{}, transfer{}
 	st.att.reset()
@@ -183,18 +188,16 @@ func (st *stream) OnTimer(*wheel.Timer) {
 	}
 	switch {
 	case st.due(deadlineDuration, now):
-		st.w.Stats.Inc(st.cfg.stats.DownstreamRqMaxDurationReached)
 		st.timedOut(reason.MaxStreamDuration)
 	case st.due(deadlineResponse, now):
 		st.routeTimeout()
 	case st.due(deadlineUpstream, now):
 		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamRqMaxDurationReached)
+		st.att.endpoint.Load.RqError++
 		st.timedOut(reason.UpstreamMaxDuration)
 	case st.due(deadlineRequest, now):
-		st.w.Stats.Inc(st.cfg.stats.DownstreamRqTimeout)
 		st.timedOut(reason.RequestTimeout)
 	case st.due(deadlineIdle, now):
-		st.w.Stats.Inc(st.cfg.stats.DownstreamRqIdleTimeout)
 		st.timedOut(reason.StreamIdle)
 	default:
 		st.arm()
@@ -206,12 +209,28 @@ func (st *stream) due(which int, now int64) bool {
 	return d != 0 && d <= now
 }
 
-// timedOut ends the stream for a timeout of the connection manager: a reply while none was started,
-// else a reset. The status is 408 while the request is incomplete (ROUTER-43 to 45).
+// timedOut ends the stream for a timeout: by a reply while none was started, else by a reset. The
+// status is 408 while the request is incomplete (ROUTER-43 to 46).
 func (st *stream) timedOut(r reason.Reason) {
 	status := r.Entry().Status
 	if st.request != halfDone {
 		status = 408
+	}
+	st.expire(r, status)
+}
+
+// expire counts a timeout of the connection manager and ends the stream with it.
+func (st *stream) expire(r reason.Reason, status uint16) {
+	s, hs := st.w.Stats, st.cfg.stats
+	switch r {
+	case reason.MaxStreamDuration:
+		s.Inc(hs.DownstreamRqMaxDurationReached)
+	case reason.RequestHeadersTimeout:
+		s.Inc(hs.DownstreamRqHeaderTimeout)
+	case reason.RequestTimeout:
+		s.Inc(hs.DownstreamRqTimeout)
+	case reason.StreamIdle:
+		s.Inc(hs.DownstreamRqIdleTimeout)
 	}
 	st.fail(r, status)
 }
@@ -222,6 +241,7 @@ func (st *stream) routeTimeout() {
 		st.w.Stats.Inc(u.C.Stats.UpstreamRqTimeout)
 		if e := st.att.endpoint; e != nil {
 			e.Load.RqTimeout++
+			e.Load.RqError++
 		}
 	}
 	if st.response != halfHead {
