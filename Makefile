@@ -34,10 +34,7 @@ debug: ## tests with the sluicedebug build: poisoned slabs, owner and generation
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s) each
-	@set -e; for pkg in $$(go list ./codec/... ./proxy/... ./pool/... ./engine/...); do \
-	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
-	  done; done
+	@bash .ci/fuzz $(FUZZTIME)
 
 .PHONY: allocs
 allocs: ## the zero-allocation tests alone
