@@ -31,7 +31,7 @@ func (l *Loop) run() {
 	l.owner.claim()
 	if err := l.poller.Run(); err != nil {
 		l.group.opts.Logger.Error("loop stopped", "loop", l.index, "error", err)
-		l.stopped.Store(true)
+		l.refuse()
 		l.shutDown()
 	}
 	l.free()
@@ -70,10 +70,15 @@ func (l *Loop) runControl() {
 
 // stop makes the loop end. Any goroutine.
 func (l *Loop) stop() {
+	l.refuse()
+	l.poller.Wake()
+}
+
+// refuse takes no more work: what do accepted before is still run by shutDown.
+func (l *Loop) refuse() {
 	l.control.Lock()
 	l.stopped.Store(true)
 	l.control.Unlock()
-	l.poller.Wake()
 }
 
 // shutDown ends every connection with LoopStopped and the poller's run. Handlers

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
@@ -58,21 +59,45 @@ func (s *Server) noteUpdate(err error) {
 }
 
 func (s *Server) apply(b *conf.Bootstrap) error {
+	if st := State(s.state.Load()); st == Draining || st == stopped {
+		return fmt.Errorf("the server is on its way out (%s)", st)
+	}
 	s.logs.SetRuntime(b.Runtime)
 	ch, err := s.prepare(b)
+	if err == nil {
+		// Clusters first: no route may name one that is not there yet, or not any more.
+		err = s.clusters.Apply(s.withCurrentClusters(b.Clusters))
+	} else {
+		s.manager.ListenerCreateFailure.Inc()
+	}
 	if err != nil {
 		s.restoreRuntime()
-		ch.undo()
-		s.manager.ListenerCreateFailure.Inc()
-		return err
-	}
-	if err := s.clusters.Apply(b.Clusters); err != nil {
-		s.restoreRuntime()
-		ch.undo()
+		s.undo(ch)
 		return err
 	}
 	s.commit(b, ch)
-	return nil
+	for _, w := range s.workers {
+		s.onLoop(w, func() {}) // requests that were being routed by the old tables are on their way after it
+	}
+	return s.clusters.Apply(b.Clusters) // only removes, so it cannot fail
+}
+
+// withCurrentClusters returns clusters and those in force that are not among them.
+func (s *Server) withCurrentClusters(clusters []*conf.Cluster) []*conf.Cluster {
+	if s.config == nil {
+		return clusters
+	}
+	named := make(map[string]bool, len(clusters))
+	for _, c := range clusters {
+		named[c.Name] = true
+	}
+	all := slices.Clone(clusters)
+	for _, c := range s.config.Clusters {
+		if !named[c.Name] {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // restoreRuntime takes the runtime values of a rejected snapshot back.
@@ -88,12 +113,21 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 	deps := hcm.Deps{Registry: s.registry, Logs: s.logs, Node: b.Node}
 	// What listeners are compiled against, besides their own text.
 	others := s.config != nil && (s.config.Node != b.Node || !maps.Equal(s.config.Runtime, b.Runtime))
+	taken := make(map[string]bool)
 	for i, c := range b.Listeners {
 		if len(c.Addresses) == 0 || c.FilterChain == nil || c.FilterChain.HTTP == nil {
 			return ch, fmt.Errorf("listeners[%d] %q: needs an address and an HTTP filter chain", i, c.Name)
 		}
 		if ch.next[c.Name] != nil {
 			return ch, fmt.Errorf("listeners[%d]: the name %q is used twice", i, c.Name)
+		}
+		for j := range c.Addresses {
+			a := &c.Addresses[j]
+			if taken[a.String()] && (a.Pipe != "" || a.IP.Port() != 0) {
+				// With reuse_port the kernel would share the connections out among them.
+				return ch, fmt.Errorf("listeners[%d] %q: the address %s is used twice", i, c.Name, a)
+			}
+			taken[a.String()] = true
 		}
 		old := s.listeners[c.Name]
 		if old != nil && !old.draining && !others && sameListener(old.conf, c) {
@@ -111,10 +145,10 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 			continue
 		}
 		l, err := s.openListener(c, cfg)
+		ch.added = append(ch.added, l)
 		if err != nil {
 			return ch, err
 		}
-		ch.added = append(ch.added, l)
 		ch.next[c.Name] = l
 	}
 	for name, l := range s.listeners {
@@ -133,10 +167,12 @@ func sameListener(a, b *conf.Listener) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// undo gives back what prepare took.
-func (ch *change) undo() {
+// undo gives back what prepare took. Who connected meanwhile is sent away unheard.
+func (s *Server) undo(ch *change) {
 	for _, l := range ch.added {
 		l.close()
+		l.each(s, (*hcm.Acceptor).CloseAll)
+		s.releaseStats(l.statName)
 	}
 	for _, cfg := range ch.made {
 		cfg.Close()
@@ -147,10 +183,7 @@ func (s *Server) commit(b *conf.Bootstrap, ch *change) {
 	for l, cfg := range ch.swapped {
 		l.conf = ch.confs[l]
 		l.failHealth(s, s.healthFailed.Load()) // drain_type may be another
-		// The old Config stays readable for the streams that began with it; its log files are
-		// reference-counted and are given back when it can no longer be in use.
-		old := l.live.Swap(cfg)
-		s.retire(old)
+		s.retire(l, l.live.Swap(cfg))
 		s.manager.ListenerInPlaceUpdated.Inc()
 		s.manager.ListenerModified.Inc()
 	}
@@ -161,6 +194,8 @@ func (s *Server) commit(b *conf.Bootstrap, ch *change) {
 			s.manager.ListenerAdded.Inc()
 		}
 		s.manager.ListenerCreateSuccess.Add(uint64(len(s.workers)))
+		s.countSockets(l)
+		l.each(s, (*hcm.Acceptor).Open)
 	}
 	for _, l := range ch.removed {
 		if ch.next[l.conf.Name] == nil {
@@ -173,9 +208,17 @@ func (s *Server) commit(b *conf.Bootstrap, ch *change) {
 	s.manager.TotalListenersActive.Set(int64(len(s.listeners)))
 }
 
-// retire closes a Config once no stream can still use it: max over the drain time.
-func (s *Server) retire(c *hcm.Config) {
-	time.AfterFunc(s.o.DrainTime, c.Close)
+// retireInterval is how often it is looked whether a replaced Config is still in use.
+const retireInterval = time.Second
+
+// retire closes a replaced Config, and with it its log files, when the last stream that began with it
+// is over.
+func (s *Server) retire(l *listener, old *hcm.Config) {
+	s.background.Go(func() {
+		for l.uses(s, old) && s.sleep(retireInterval) {
+		}
+		old.Close()
+	})
 }
 
 // leave takes a listener out of service: no new connections at once, the others drain and are
@@ -186,7 +229,7 @@ func (s *Server) leave(l *listener) {
 	s.leaving[l] = struct{}{}
 	s.manager.TotalListenersDraining.Set(int64(len(s.leaving)))
 	l.drain(s) // here, so that it is in force when Apply returns
-	go s.finishLeaving(l)
+	s.background.Go(func() { s.finishLeaving(l) })
 }
 
 func (s *Server) finishLeaving(l *listener) {
@@ -196,16 +239,12 @@ func (s *Server) finishLeaving(l *listener) {
 	if s.running.Err() != nil {
 		return // Close ends the connections
 	}
-	for i, w := range s.workers {
-		a := l.acceptors[i]
-		s.onLoop(w, a.CloseAll)
-	}
+	l.each(s, (*hcm.Acceptor).CloseAll)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.leaving, l)
 	s.manager.TotalListenersDraining.Set(int64(len(s.leaving)))
 	l.live.Load().Close()
-	if cur := s.listeners[l.conf.Name]; cur == nil || cur.statName != l.statName {
-		s.registry.ReleasePrefix("listener." + l.statName + ".")
-	}
+	s.sockets[l.statName].retire(l.sockets)
+	s.releaseStats(l.statName)
 }

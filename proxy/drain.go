@@ -35,10 +35,13 @@ func (s *Server) Drain(ctx context.Context) {
 	s.log.Info("draining", "limit", s.o.DrainTime)
 	ctx, cancel := context.WithTimeout(ctx, s.o.DrainTime)
 	defer cancel()
+	defer context.AfterFunc(s.running, cancel)() // Close ends the wait
 	for _, l := range all {
 		l.drain(s)
-		l.close()
 	}
+	s.mu.Lock()
+	s.stopListening(all)
+	s.mu.Unlock()
 	s.awaitEmpty(ctx, all)
 }
 
@@ -95,6 +98,10 @@ type ListenerDrain struct {
 // never cut.
 func (s *Server) DrainListeners(d ListenerDrain) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if State(s.state.Load()) == stopped {
+		return
+	}
 	var all []*listener
 	for _, l := range s.listeners {
 		if d.InboundOnly && l.conf.TrafficDirection != conf.TrafficInbound {
@@ -103,24 +110,33 @@ func (s *Server) DrainListeners(d ListenerDrain) {
 		l.draining = true
 		all = append(all, l)
 	}
-	s.mu.Unlock()
 	if !d.Graceful {
-		for _, l := range all {
-			l.close()
-		}
+		s.stopListening(all)
 		return
 	}
 	for _, l := range all {
 		l.drain(s)
 	}
-	if !d.SkipExit {
-		go func() {
-			if s.sleep(s.o.DrainTime) {
-				for _, l := range all {
-					l.close()
-				}
-			}
-		}()
+	if d.SkipExit {
+		return
+	}
+	s.background.Go(func() {
+		if s.sleep(s.o.DrainTime) {
+			s.mu.Lock()
+			s.stopListening(all)
+			s.mu.Unlock()
+		}
+	})
+}
+
+// stopListening closes the sockets of listeners that stay in the configuration. Needs mu.
+func (s *Server) stopListening(all []*listener) {
+	for _, l := range all {
+		if !l.stopped {
+			l.stopped = true
+			l.close()
+			s.manager.ListenerStopped.Inc()
+		}
 	}
 }
 

@@ -22,18 +22,20 @@ type listener struct {
 	acceptors []*hcm.Acceptor // one per loop, shared by the listener's sockets
 	statName  string
 	draining  bool
+	stopped   bool // stopListening closed the sockets
 }
 
 // statName is how a listener is called in statistics: stat_prefix, else its address with ':' as '_'
 // (OP-13).
 func statName(l *conf.Listener) string {
 	if l.StatPrefix != "" {
-		return l.StatPrefix
+		return stats.Clean(l.StatPrefix)
 	}
 	return strings.NewReplacer(":", "_", "/", "_").Replace(l.Addresses[0].String())
 }
 
-// openListener opens the sockets. Connections wait in the kernel until the loops run.
+// openListener opens the sockets. Connections wait in the kernel until the loops run, and with what
+// they send until commit opens the acceptors. With an error the listener is to be undone.
 func (s *Server) openListener(c *conf.Listener, cfg *hcm.Config) (*listener, error) {
 	l := &listener{conf: c, live: new(hcm.Live), statName: statName(c)}
 	l.live.Store(cfg)
@@ -54,26 +56,11 @@ func (s *Server) openListener(c *conf.Listener, cfg *hcm.Config) (*listener, err
 			return l.acceptors[loop.Index()].Socket(bound)
 		})
 		if err != nil {
-			l.close()
-			return nil, fmt.Errorf("listener %q: address %s: %w", c.Name, c.Addresses[i], err)
+			return l, fmt.Errorf("listener %q: address %s: %w", c.Name, c.Addresses[i], err)
 		}
 		l.sockets = append(l.sockets, sock)
 	}
-	s.registry.CounterFunc("listener."+l.statName+".downstream_cx_overflow", func() uint64 {
-		return l.count(func(st engine.ListenerStats) uint64 { return st.Refused })
-	})
-	s.registry.CounterFunc("listener."+l.statName+".accept_paused_fd_limit", func() uint64 {
-		return l.count(func(st engine.ListenerStats) uint64 { return st.FDPauses })
-	})
 	return l, nil
-}
-
-func (l *listener) count(f func(engine.ListenerStats) uint64) uint64 {
-	n := uint64(0)
-	for _, sock := range l.sockets {
-		n += f(sock.Stats())
-	}
-	return n
 }
 
 func listenSpec(c *conf.Listener, a *conf.Address) engine.ListenSpec {
@@ -148,19 +135,27 @@ func (l *listener) each(s *Server, f func(a *hcm.Acceptor)) {
 	}
 }
 
-// load returns the open connections and how many of them have a request under way.
+// load returns the open connections and how many of them have a request under way. A loop that does
+// not answer counts as a busy one.
 func (l *listener) load(s *Server) (conns, busy int) {
 	for i, w := range s.workers {
 		a := l.acceptors[i]
-		type counts struct{ conns, busy int }
-		got := make(chan counts, 1)
-		if s.onLoop(w, func() { got <- counts{a.Conns(), a.Busy()} }) {
-			c := <-got
-			conns += c.conns
-			busy += c.busy
+		if !s.onLoop(w, func() { conns, busy = conns+a.Conns(), busy+a.Busy() }) {
+			conns, busy = conns+1, busy+1
 		}
 	}
 	return conns, busy
+}
+
+// uses says whether a stream on any loop needs cfg; yes when a loop does not answer.
+func (l *listener) uses(s *Server, cfg *hcm.Config) bool {
+	for i, w := range s.workers {
+		a, used := l.acceptors[i], false
+		if !s.onLoop(w, func() { used = a.Uses(cfg) }) || used {
+			return true
+		}
+	}
+	return false
 }
 
 // ListenerInfo is what /listeners shows of one listener.

@@ -75,8 +75,9 @@ type Server struct {
 	updates  updateStats
 	started  time.Time
 	state    atomic.Int32
-	// looping is true while the loops own the workers; before and after, any goroutine may.
+	// looping is true while the loops own the workers; before and after, whoever holds offLoop does.
 	looping atomic.Bool
+	offLoop sync.Mutex
 	// healthFailed is set by /healthcheck/fail.
 	healthFailed atomic.Bool
 	// running ends when Close begins.
@@ -91,8 +92,11 @@ type Server struct {
 	leaving   map[*listener]struct{}
 	lastError error
 	failedAt  time.Time
+	sockets   map[string]*socketCounts // by the listener's name in statistics
 	flusher   *flusher
-	done      chan struct{}
+	// background are goroutines that end soon after running does; begun under mu, before Close.
+	background sync.WaitGroup
+	done       chan struct{}
 }
 
 // New compiles the snapshot and opens every listening socket, so that a bad address fails here.
@@ -112,7 +116,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, log: o.Logger, registry: stats.NewRegistry(), started: time.Now(),
-		listeners: make(map[string]*listener), leaving: make(map[*listener]struct{}), done: make(chan struct{}),
+		listeners: make(map[string]*listener), leaving: make(map[*listener]struct{}), sockets: make(map[string]*socketCounts), done: make(chan struct{}),
 	}
 	if o.MaxConnections == 0 {
 		// Envoy's runtime key for a limit over all listeners.
@@ -192,7 +196,9 @@ func (s *Server) FailHealthCheck(fail bool) {
 // Start resolves the clusters and begins to accept. It returns when the server is live, or when ctx
 // ends.
 func (s *Server) Start(ctx context.Context) error {
-	s.state.Store(int32(Initializing))
+	if !s.state.CompareAndSwap(int32(PreInitializing), int32(Initializing)) {
+		return errors.New("proxy: the server was started or closed before")
+	}
 	began := time.Now()
 	limit := time.NewTimer(s.o.WarmTime)
 	defer limit.Stop()
@@ -200,14 +206,16 @@ func (s *Server) Start(ctx context.Context) error {
 	case <-s.clusters.Ready():
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-s.running.Done():
+		return errors.New("proxy: the server was closed")
 	case <-limit.C:
 		s.log.Warn("not every cluster is resolved; starting without", "waited", s.o.WarmTime)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looping.Store(true)
+	s.setLooping(true)
 	if err := s.group.Start(); err != nil {
-		s.looping.Store(false)
+		s.setLooping(false)
 		return err
 	}
 	s.flusher = startFlusher(s)
@@ -262,12 +270,25 @@ func (s *Server) Reject(err error) {
 const visitWait = 2 * time.Second
 
 // onLoop runs f on a worker's loop when it runs, else in place.
+// It reports whether f ran; when not, it never will.
 func (s *Server) onLoop(w *worker.Worker, f func()) bool {
 	if !s.looping.Load() {
-		f()
-		return true
+		s.offLoop.Lock()
+		if !s.looping.Load() {
+			defer s.offLoop.Unlock()
+			f()
+			return true
+		}
+		s.offLoop.Unlock()
 	}
 	return w.Do(f, visitWait)
+}
+
+// setLooping hands the workers to the loops, or takes them back.
+func (s *Server) setLooping(on bool) {
+	s.offLoop.Lock()
+	s.looping.Store(on)
+	s.offLoop.Unlock()
 }
 
 func (s *Server) visitShards(visit func(*stats.Shard)) {
@@ -310,9 +331,15 @@ func (s *Server) Connections() int { return s.group.Active() }
 // Close ends the server now: connections are reset, logs are flushed.
 func (s *Server) Close() error {
 	s.stop()
+	err := s.close()
+	s.background.Wait()
+	return err
+}
+
+func (s *Server) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if State(s.state.Load()) == stopped {
+	if State(s.state.Swap(int32(stopped))) == stopped {
 		return nil
 	}
 	if s.flusher != nil {
@@ -324,11 +351,12 @@ func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := s.group.Stop(ctx)
-	s.looping.Store(false)
-	s.state.Store(int32(stopped))
+	if err == nil {
+		s.setLooping(false) // else a loop may still be at work
+	}
 	s.clusters.Close()
 	for _, w := range s.workers {
-		w.Logs.Flush()
+		s.onLoop(w, w.Logs.Flush)
 	}
 	s.logs.Close()
 	close(s.done)

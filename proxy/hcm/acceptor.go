@@ -58,6 +58,8 @@ type Acceptor struct {
 	first   *serverConn // live connections
 	count   int
 
+	// held: connections are accepted and not read from, until Open.
+	held bool
 	// drainNow is true while responses may have to end their connections; the rest says which.
 	drainNow     bool
 	healthFailed bool  // every response, until the health check passes again (OP-50)
@@ -66,9 +68,9 @@ type Acceptor struct {
 }
 
 // NewAcceptor makes a loop's end of a listener. live is shared with the control plane, which swaps
-// the Config when routes change.
+// the Config when routes change. What clients send waits until Open.
 func NewAcceptor(w *worker.Worker, live *Live, ls *stats.ListenerStats, ws *stats.ListenerWorkerStats) *Acceptor {
-	return &Acceptor{w: w, live: live, ls: ls, ws: ws}
+	return &Acceptor{w: w, live: live, ls: ls, ws: ws, held: true}
 }
 
 const maxKeptConns = 4096
@@ -109,6 +111,9 @@ func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 	}
 	c.SetWatermarks(cfg.bufferLimit)
 	c.SetReadLimit(cfg.parse.MaxHeadBytes + 4096)
+	if a.held {
+		c.PauseRead()
+	}
 	a.link(s)
 	now := a.w.Loop.Now()
 	s.idleSince = now
@@ -195,6 +200,25 @@ func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 	if s.timer.Armed() {
 		a.w.Loop.Disarm(&s.timer)
 	}
+}
+
+// Open begins to serve the connections there are and those to come: the listener is part of the
+// configuration in force. Runs on the loop.
+func (a *Acceptor) Open() {
+	a.held = false
+	for s := a.first; s != nil; s = s.nextLive {
+		s.c.ResumeRead()
+	}
+}
+
+// Uses says whether a request, or the beginning of one, still needs cfg. Linear. Runs on the loop.
+func (a *Acceptor) Uses(cfg *Config) bool {
+	for s := a.first; s != nil; s = s.nextLive {
+		if s.cur != nil && s.cur.cfg == cfg || s.headStart != 0 && s.cfg == cfg {
+			return true
+		}
+	}
+	return false
 }
 
 // draining decides whether the response about to start is the last of its connection. Asked once for

@@ -12,5 +12,6 @@
 // which HTTP version is on either side. Bytes are never queued in a stream: when one side is above
 // its watermark the other side's reading pauses.
 //
-// Files to open in order: seam.go, stream.go, h1server.go, router.go, h1client.go.
+// Files to open in order: seam.go, stream.go, h1server.go (and h1server_wait.go for its timers),
+// router.go, h1client.go.
 package hcm

@@ -2,14 +2,13 @@ package stats
 
 // ClusterStats is cluster.<name>. (clusters.md 9, router.md 11.2). What discovery moves is cold; the
 // rest is moved by the loops. Names that only TLS, HTTP/2, HTTP/3, EDS, health checks, outlier
-// detection or subsets can move come with those; the circuit breakers' gauges are computed from the
+// detection, subsets, retries or internal redirects can move come with those; the circuit breakers' gauges are computed from the
 // breakers (Registry.GaugeFunc).
 type ClusterStats struct {
 	UpstreamCxTotal                     Counter `stat:"upstream_cx_total"`
 	UpstreamCxHTTP1Total                Counter `stat:"upstream_cx_http1_total"`
 	UpstreamCxConnectFail               Counter `stat:"upstream_cx_connect_fail"`
 	UpstreamCxConnectTimeout            Counter `stat:"upstream_cx_connect_timeout"`
-	UpstreamCxConnectAttemptsExceeded   Counter `stat:"upstream_cx_connect_attempts_exceeded"`
 	UpstreamCxIdleTimeout               Counter `stat:"upstream_cx_idle_timeout"`
 	UpstreamCxMaxDurationReached        Counter `stat:"upstream_cx_max_duration_reached"`
 	UpstreamCxOverflow                  Counter `stat:"upstream_cx_overflow"`
@@ -32,37 +31,20 @@ type ClusterStats struct {
 	UpstreamFlowControlBackedUpTotal       Counter `stat:"upstream_flow_control_backed_up_total"`
 	UpstreamFlowControlDrainedTotal        Counter `stat:"upstream_flow_control_drained_total"`
 
-	UpstreamRqTotal                        Counter `stat:"upstream_rq_total"`
-	UpstreamRqPendingTotal                 Counter `stat:"upstream_rq_pending_total"`
-	UpstreamRqPendingOverflow              Counter `stat:"upstream_rq_pending_overflow"`
-	UpstreamRqPendingFailureEject          Counter `stat:"upstream_rq_pending_failure_eject"`
-	UpstreamRqActiveOverflow               Counter `stat:"upstream_rq_active_overflow"`
-	UpstreamRqCancelled                    Counter `stat:"upstream_rq_cancelled"`
-	UpstreamRqMaintenanceMode              Counter `stat:"upstream_rq_maintenance_mode"`
-	UpstreamRqTimeout                      Counter `stat:"upstream_rq_timeout"`
-	UpstreamRqMaxDurationReached           Counter `stat:"upstream_rq_max_duration_reached"`
-	UpstreamRqPerTryTimeout                Counter `stat:"upstream_rq_per_try_timeout"`
-	UpstreamRqPerTryIdleTimeout            Counter `stat:"upstream_rq_per_try_idle_timeout"`
-	UpstreamRqRxReset                      Counter `stat:"upstream_rq_rx_reset"`
-	UpstreamRqRxResetNoError               Counter `stat:"upstream_rq_rx_reset_no_error"`
-	UpstreamRqTxReset                      Counter `stat:"upstream_rq_tx_reset"`
-	UpstreamRqRetry                        Counter `stat:"upstream_rq_retry"`
-	UpstreamRqRetryBackoffExponential      Counter `stat:"upstream_rq_retry_backoff_exponential"`
-	UpstreamRqRetryBackoffRatelimited      Counter `stat:"upstream_rq_retry_backoff_ratelimited"`
-	UpstreamRqRetryLimitExceeded           Counter `stat:"upstream_rq_retry_limit_exceeded"`
-	UpstreamRqRetrySuccess                 Counter `stat:"upstream_rq_retry_success"`
-	UpstreamRqRetryOverflow                Counter `stat:"upstream_rq_retry_overflow"`
-	RetryOrShadowAbandoned                 Counter `stat:"retry_or_shadow_abandoned"`
-	UpstreamInternalRedirectSucceededTotal Counter `stat:"upstream_internal_redirect_succeeded_total"`
-	UpstreamInternalRedirectFailedTotal    Counter `stat:"upstream_internal_redirect_failed_total"`
-	BindErrors                             Counter `stat:"bind_errors"`
-	LbHealthyPanic                         Counter `stat:"lb_healthy_panic"`
+	UpstreamRqTotal               Counter `stat:"upstream_rq_total"`
+	UpstreamRqPendingTotal        Counter `stat:"upstream_rq_pending_total"`
+	UpstreamRqPendingOverflow     Counter `stat:"upstream_rq_pending_overflow"`
+	UpstreamRqPendingFailureEject Counter `stat:"upstream_rq_pending_failure_eject"`
+	UpstreamRqActiveOverflow      Counter `stat:"upstream_rq_active_overflow"`
+	UpstreamRqCancelled           Counter `stat:"upstream_rq_cancelled"`
+	UpstreamRqTimeout             Counter `stat:"upstream_rq_timeout"`
+	UpstreamRqMaxDurationReached  Counter `stat:"upstream_rq_max_duration_reached"`
+	UpstreamRqTxReset             Counter `stat:"upstream_rq_tx_reset"`
+	LbHealthyPanic                Counter `stat:"lb_healthy_panic"`
 
-	UpstreamCxActive          Gauge `stat:"upstream_cx_active"`
-	UpstreamCxRxBytesBuffered Gauge `stat:"upstream_cx_rx_bytes_buffered"`
-	UpstreamCxTxBytesBuffered Gauge `stat:"upstream_cx_tx_bytes_buffered"`
-	UpstreamRqActive          Gauge `stat:"upstream_rq_active"`
-	UpstreamRqPendingActive   Gauge `stat:"upstream_rq_pending_active"`
+	UpstreamCxActive        Gauge `stat:"upstream_cx_active"`
+	UpstreamRqActive        Gauge `stat:"upstream_rq_active"`
+	UpstreamRqPendingActive Gauge `stat:"upstream_rq_pending_active"`
 
 	UpstreamCxConnectMs Histogram `stat:"upstream_cx_connect_ms,ms"`
 	UpstreamCxLengthMs  Histogram `stat:"upstream_cx_length_ms,ms"`

@@ -1,26 +1,26 @@
 package stats
 
 // HTTPStats is http.<stat_prefix>.: the connection manager's (http_codecs.md 5) and the router's
-// (router.md 11.1). Names that only TLS, HTTP/2, HTTP/3 or tracing can move come with those.
+// (router.md 11.1). Names that only TLS, HTTP/2, HTTP/3, upgrades, the overload manager or tracing can
+// move come with those, and there are no gauges of buffered bytes: to read one, a loop would have to
+// look at every connection.
 type HTTPStats struct {
-	DownstreamCxTotal                    Counter `stat:"downstream_cx_total"`
-	DownstreamCxHTTP1Total               Counter `stat:"downstream_cx_http1_total"`
-	DownstreamCxUpgradesTotal            Counter `stat:"downstream_cx_upgrades_total"`
-	DownstreamCxDestroy                  Counter `stat:"downstream_cx_destroy"`
-	DownstreamCxDestroyLocal             Counter `stat:"downstream_cx_destroy_local"`
-	DownstreamCxDestroyRemote            Counter `stat:"downstream_cx_destroy_remote"`
-	DownstreamCxDestroyActiveRq          Counter `stat:"downstream_cx_destroy_active_rq"`
-	DownstreamCxDestroyLocalActiveRq     Counter `stat:"downstream_cx_destroy_local_active_rq"`
-	DownstreamCxDestroyRemoteActiveRq    Counter `stat:"downstream_cx_destroy_remote_active_rq"`
-	DownstreamCxProtocolError            Counter `stat:"downstream_cx_protocol_error"`
-	DownstreamCxRxBytesTotal             Counter `stat:"downstream_cx_rx_bytes_total"`
-	DownstreamCxTxBytesTotal             Counter `stat:"downstream_cx_tx_bytes_total"`
-	DownstreamCxDrainClose               Counter `stat:"downstream_cx_drain_close"`
-	DownstreamCxIdleTimeout              Counter `stat:"downstream_cx_idle_timeout"`
-	DownstreamCxMaxDurationReached       Counter `stat:"downstream_cx_max_duration_reached"`
-	DownstreamCxMaxRequestsReached       Counter `stat:"downstream_cx_max_requests_reached"`
-	DownstreamCxOverloadDisableKeepalive Counter `stat:"downstream_cx_overload_disable_keepalive"`
-	DownstreamCxDelayedCloseTimeout      Counter `stat:"downstream_cx_delayed_close_timeout"`
+	DownstreamCxTotal                 Counter `stat:"downstream_cx_total"`
+	DownstreamCxHTTP1Total            Counter `stat:"downstream_cx_http1_total"`
+	DownstreamCxDestroy               Counter `stat:"downstream_cx_destroy"`
+	DownstreamCxDestroyLocal          Counter `stat:"downstream_cx_destroy_local"`
+	DownstreamCxDestroyRemote         Counter `stat:"downstream_cx_destroy_remote"`
+	DownstreamCxDestroyActiveRq       Counter `stat:"downstream_cx_destroy_active_rq"`
+	DownstreamCxDestroyLocalActiveRq  Counter `stat:"downstream_cx_destroy_local_active_rq"`
+	DownstreamCxDestroyRemoteActiveRq Counter `stat:"downstream_cx_destroy_remote_active_rq"`
+	DownstreamCxProtocolError         Counter `stat:"downstream_cx_protocol_error"`
+	DownstreamCxRxBytesTotal          Counter `stat:"downstream_cx_rx_bytes_total"`
+	DownstreamCxTxBytesTotal          Counter `stat:"downstream_cx_tx_bytes_total"`
+	DownstreamCxDrainClose            Counter `stat:"downstream_cx_drain_close"`
+	DownstreamCxIdleTimeout           Counter `stat:"downstream_cx_idle_timeout"`
+	DownstreamCxMaxDurationReached    Counter `stat:"downstream_cx_max_duration_reached"`
+	DownstreamCxMaxRequestsReached    Counter `stat:"downstream_cx_max_requests_reached"`
+	DownstreamCxDelayedCloseTimeout   Counter `stat:"downstream_cx_delayed_close_timeout"`
 
 	DownstreamFlowControlPausedReadingTotal  Counter `stat:"downstream_flow_control_paused_reading_total"`
 	DownstreamFlowControlResumedReadingTotal Counter `stat:"downstream_flow_control_resumed_reading_total"`
@@ -33,24 +33,17 @@ type HTTPStats struct {
 	DownstreamRqTxReset                      Counter    `stat:"downstream_rq_tx_reset"`
 	DownstreamRqResponseBeforeRqComplete     Counter    `stat:"downstream_rq_response_before_rq_complete"`
 	DownstreamRqNonRelativePath              Counter    `stat:"downstream_rq_non_relative_path"`
-	DownstreamRqTooLarge                     Counter    `stat:"downstream_rq_too_large"`
 	DownstreamRqWsOnNonWsRoute               Counter    `stat:"downstream_rq_ws_on_non_ws_route"`
 	DownstreamRqIdleTimeout                  Counter    `stat:"downstream_rq_idle_timeout"`
 	DownstreamRqHeaderTimeout                Counter    `stat:"downstream_rq_header_timeout"`
 	DownstreamRqTimeout                      Counter    `stat:"downstream_rq_timeout"`
 	DownstreamRqMaxDurationReached           Counter    `stat:"downstream_rq_max_duration_reached"`
-	DownstreamRqOverloadClose                Counter    `stat:"downstream_rq_overload_close"`
-	DownstreamRqRejectedViaIPDetection       Counter    `stat:"downstream_rq_rejected_via_ip_detection"`
 	DownstreamRqFailedPathNormalization      Counter    `stat:"downstream_rq_failed_path_normalization"`
 	DownstreamRqRedirectedWithNormalizedPath Counter    `stat:"downstream_rq_redirected_with_normalized_path"`
-	RsTooLarge                               Counter    `stat:"rs_too_large"`
 
-	DownstreamCxActive          Gauge `stat:"downstream_cx_active"`
-	DownstreamCxHTTP1Active     Gauge `stat:"downstream_cx_http1_active"`
-	DownstreamCxUpgradesActive  Gauge `stat:"downstream_cx_upgrades_active"`
-	DownstreamCxRxBytesBuffered Gauge `stat:"downstream_cx_rx_bytes_buffered"`
-	DownstreamCxTxBytesBuffered Gauge `stat:"downstream_cx_tx_bytes_buffered"`
-	DownstreamRqActive          Gauge `stat:"downstream_rq_active"`
+	DownstreamCxActive      Gauge `stat:"downstream_cx_active"`
+	DownstreamCxHTTP1Active Gauge `stat:"downstream_cx_http1_active"`
+	DownstreamRqActive      Gauge `stat:"downstream_rq_active"`
 
 	DownstreamCxLengthMs Histogram `stat:"downstream_cx_length_ms,ms"`
 	DownstreamRqTime     Histogram `stat:"downstream_rq_time,ms"`
@@ -61,7 +54,6 @@ type HTTPStats struct {
 	RqDirectResponse                      Counter `stat:"rq_direct_response"`
 	RqTotal                               Counter `stat:"rq_total"`
 	RqResetAfterDownstreamResponseStarted Counter `stat:"rq_reset_after_downstream_response_started"`
-	RqOverloadLocalReply                  Counter `stat:"rq_overload_local_reply"`
 
 	// The codec's own, shared by all connection managers (HC-14).
 	HTTP1DroppedHeadersWithUnderscores            Counter `stat:".http1.dropped_headers_with_underscores"`

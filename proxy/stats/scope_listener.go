@@ -4,17 +4,10 @@ import "strconv"
 
 // ListenerStats is listener.<address>. (operations.md 3).
 type ListenerStats struct {
-	DownstreamCxTotal                         Counter `stat:"downstream_cx_total"`
-	DownstreamCxDestroy                       Counter `stat:"downstream_cx_destroy"`
-	DownstreamCxOverflow                      Counter `stat:"downstream_cx_overflow"`
-	DownstreamCxOverloadReject                Counter `stat:"downstream_cx_overload_reject"`
-	DownstreamGlobalCxOverflow                Counter `stat:"downstream_global_cx_overflow"`
-	DownstreamCxTransportSocketConnectTimeout Counter `stat:"downstream_cx_transport_socket_connect_timeout"`
-	DownstreamPreCxTimeout                    Counter `stat:"downstream_pre_cx_timeout"`
-	NoFilterChainMatch                        Counter `stat:"no_filter_chain_match"`
+	DownstreamCxTotal   Counter `stat:"downstream_cx_total"`
+	DownstreamCxDestroy Counter `stat:"downstream_cx_destroy"`
 
-	DownstreamCxActive    Gauge `stat:"downstream_cx_active"`
-	DownstreamPreCxActive Gauge `stat:"downstream_pre_cx_active"`
+	DownstreamCxActive Gauge `stat:"downstream_cx_active"`
 
 	DownstreamCxLengthMs Histogram `stat:"downstream_cx_length_ms,ms"`
 }

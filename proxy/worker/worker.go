@@ -5,6 +5,7 @@ package worker
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
@@ -99,30 +100,31 @@ func (w *Worker) Visit(f func(u *Upstream)) {
 	}
 }
 
-// Close drops every pool, for the end of the loop.
-func (w *Worker) Close() {
-	for c, u := range w.upstreams {
-		u.drain()
-		delete(w.upstreams, c)
-	}
-}
-
 // call carries a function to a loop. Cold path only: it allocates.
 type call struct {
-	f    func()
-	done chan struct{}
+	f     func()
+	state atomic.Int32
+	done  chan struct{}
 }
 
+// States of a call: it leaves callWaits once, to whichever side is first.
+const (
+	callWaits = iota
+	callRuns
+	callGivenUp
+)
+
 func (c *call) Run() {
-	c.f()
-	close(c.done)
+	if c.state.CompareAndSwap(callWaits, callRuns) {
+		c.f()
+		close(c.done)
+	}
 }
 
 var _ mailbox.Message = (*call)(nil)
 
-// Do runs f on the worker's loop and waits for it, at most the given time. It reports whether f ran.
-// Not to be called from a loop. When it reports false f may still run later: f must then touch
-// nothing the caller goes on using.
+// Do runs f on the worker's loop and waits for it: at most the given time until it begins, and then to
+// its end. It reports whether f ran; when it says false, f never will. Not to be called from a loop.
 func (w *Worker) Do(f func(), wait time.Duration) bool {
 	c := &call{f: f, done: make(chan struct{})}
 	deadline := time.Now().Add(wait)
@@ -138,6 +140,10 @@ func (w *Worker) Do(f func(), wait time.Duration) bool {
 	case <-c.done:
 		return true
 	case <-t.C:
+	}
+	if c.state.CompareAndSwap(callWaits, callGivenUp) {
 		return false
 	}
+	<-c.done
+	return true
 }
