@@ -208,21 +208,21 @@ func TestTimeoutsThatDoNotApply(t *testing.T) {
 		})
 		t.Run("an idle client with a request_headers_timeout and a request_timeout", func(t *testing.T) {
 			t.Parallel()
-			p := harness.Start(t, with(one(harness.NewOrigin(t, "a")), "request_headers_timeout: 0.05s\nrequest_timeout: 0.05s\nstream_idle_timeout: 0.05s"))
+			p := harness.Start(t, with(one(harness.NewOrigin(t, "a")), "request_headers_timeout: 0.6s\nrequest_timeout: 0.6s\nstream_idle_timeout: 0.6s"))
 			other := p.Dial()
 			idle := p.Dial()
 			for range 10 {
-				other.Get("/delay/20").Want(200, "delayed 20\n")
+				other.Get("/delay/100").Want(200, "delayed 100\n")
 			}
 			idle.Get("/").Want(200, "hello from a\n")
 			p.WantStats(harness.Stats{inHTTP + "downstream_rq_header_timeout": 0, inHTTP + "downstream_rq_timeout": 0})
 		})
 		t.Run("a response that takes longer than the connection's idle_timeout", func(t *testing.T) {
 			t.Parallel()
-			p := harness.Start(t, with(one(harness.NewOrigin(t, "a")), "common_http_protocol_options: { idle_timeout: 0.1s }"))
+			p := harness.Start(t, with(one(harness.NewOrigin(t, "a")), "common_http_protocol_options: { idle_timeout: 0.5s }"))
 			c := p.Dial()
-			c.Get("/delay/300").Want(200, "delayed 300\n")
-			c.Get("/slow?bytes=10&every=30").Want(200, string(bench.Pattern(nil, 10)))
+			c.Get("/delay/900").Want(200, "delayed 900\n")
+			c.Get("/slow?bytes=10&every=90").Want(200, string(bench.Pattern(nil, 10)))
 		})
 	})
 }
@@ -238,7 +238,7 @@ func TestConnectionTimeouts(t *testing.T) {
 	}
 	t.Run("of", func(t *testing.T) {
 		t.Run("a client that never asks (HC-37)", func(t *testing.T) {
-			p := start(t, "common_http_protocol_options: { idle_timeout: 0.1s }", "")
+			p := start(t, "common_http_protocol_options: { idle_timeout: 0.5s }", "")
 			c := p.Dial()
 			if err := c.WantEnd(); err != nil {
 				t.Error(err)
@@ -247,7 +247,7 @@ func TestConnectionTimeouts(t *testing.T) {
 			p.WantStats(harness.Stats{inHTTP + "downstream_cx_idle_timeout": 1, inHTTP + "downstream_cx_destroy_local": 1, inHTTP + "downstream_rq_total": 0})
 		})
 		t.Run("a client that asks no more (HC-37)", func(t *testing.T) {
-			p := start(t, "common_http_protocol_options: { idle_timeout: 0.1s }", "")
+			p := start(t, "common_http_protocol_options: { idle_timeout: 0.5s }", "")
 			c := p.Dial()
 			c.Get("/").Want(200, "hello from a\n")
 			if err := c.WantEnd(); err != nil {
@@ -268,7 +268,7 @@ func TestConnectionTimeouts(t *testing.T) {
 		t.Run("an old busy client: max_connection_duration (HC-37)", func(t *testing.T) {
 			p := start(t, "common_http_protocol_options: { max_connection_duration: 0.1s }", "")
 			c := p.Dial()
-			if r := c.Get("/delay/300").Want(200, "delayed 300\n"); !r.Closes {
+			if r := c.Get("/delay/900").Want(200, "delayed 900\n"); !r.Closes {
 				t.Error("the response does not announce the end of the connection")
 			}
 			if err := c.WantEnd(); err != nil {
@@ -305,13 +305,13 @@ func TestConnectionTimeouts(t *testing.T) {
 			c := p.Dial()
 			c.Get("/").Want(200, "hello from a\n")
 			p.WantStats(harness.Stats{onOrigin + "upstream_cx_active": 0, onOrigin + "upstream_cx_idle_timeout": 1, onOrigin + "upstream_cx_destroy_local": 1})
-			c.Get("/delay/300").Want(200, "delayed 300\n")
+			c.Get("/delay/900").Want(200, "delayed 900\n")
 			p.WantStats(harness.Stats{onOrigin + "upstream_cx_total": 2, onOrigin + "upstream_cx_idle_timeout": 2, onOrigin + "upstream_cx_destroy_with_active_rq": 0})
 		})
 		t.Run("an old upstream connection (the cluster's max_connection_duration)", func(t *testing.T) {
 			p := start(t, "", harness.ProtocolOptions("{ max_connection_duration: 0.1s }"))
 			c := p.Dial()
-			c.Get("/delay/300").Want(200, "delayed 300\n")
+			c.Get("/delay/900").Want(200, "delayed 900\n")
 			p.WantStats(harness.Stats{onOrigin + "upstream_cx_active": 0, onOrigin + "upstream_cx_max_duration_reached": 1, onOrigin + "upstream_cx_destroy_with_active_rq": 0})
 			c.Get("/").Want(200, "hello from a\n")
 			p.WantStats(harness.Stats{onOrigin + "upstream_cx_total": 2, onOrigin + "upstream_cx_max_duration_reached": 2, onOrigin + "upstream_cx_active": 0})
