@@ -108,9 +108,12 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	w := &meter{ctx: ctx, r: r, p: p}
 	var res bench.Result
 	var err error
-	if r.loadName(s) == "wrk" {
-		res, err = runWrk(ctx, &l, w)
-	} else {
+	switch r.loadName(s) {
+	case "wrk":
+		res, err = runTool(ctx, &l, w, wrk, parseWrk)
+	case "h2load":
+		res, err = runTool(ctx, &l, w, h2load, parseH2load)
+	default:
 		l.OnWindow = w.onWindow
 		l.OnProgress = r.line.onProgress
 		res, err = bench.Run(ctx, l)
@@ -121,28 +124,34 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	return w.sample(s.metric, &res)
 }
 
-// runWrk drives l with wrk, which inherits this process's CPU. It counts whole seconds; the load's own
-// share of its CPU comes from the process times.
-func runWrk(ctx context.Context, l *bench.Load, w *meter) (res bench.Result, err error) {
-	if _, err := wrk(ctx, l, l.Warmup); err != nil {
+// tool runs a load generator once; what it prints is in the command's Stdout.
+type tool func(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error)
+
+// runTool drives l with another generator, which inherits this process's CPU. They count whole
+// seconds; the load's own share of its CPU comes from the process times.
+func runTool(ctx context.Context, l *bench.Load, w *meter, run tool, parse func([]byte) (bench.Result, error)) (res bench.Result, err error) {
+	if _, err := run(ctx, l, l.Warmup); err != nil {
 		return res, err
 	}
 	w.onWindow(true)
 	started := time.Now()
-	cmd, err := wrk(ctx, l, l.Duration)
+	cmd, err := run(ctx, l, l.Duration)
 	w.onWindow(false)
 	if err != nil {
 		return res, err
 	}
-	res, err = parseWrk(cmd.Stdout.(*bytes.Buffer).Bytes())
+	res, err = parse(cmd.Stdout.(*bytes.Buffer).Bytes())
 	res.LoadBusy = float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) / float64(time.Since(started))
 	return res, err
 }
 
-// wrk runs it once; its output is in the command's Stdout.
+// wholeSeconds is d as those tools count it.
+func wholeSeconds(d time.Duration) string {
+	return strconv.Itoa(max(1, int(d.Round(time.Second)/time.Second)))
+}
+
 func wrk(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
-	seconds := max(1, int(d.Round(time.Second)/time.Second))
-	args := []string{"-t1", "--latency", "-c", strconv.Itoa(l.Conns), "-d", strconv.Itoa(seconds)}
+	args := []string{"-t1", "--latency", "-c", strconv.Itoa(l.Conns), "-d", wholeSeconds(d)}
 	for _, h := range l.Header {
 		args = append(args, "-H", h[0]+": "+h[1])
 	}

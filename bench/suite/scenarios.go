@@ -15,7 +15,7 @@ type scenario struct {
 	metric      report.Metric
 	mode        peer.Mode
 	bulk        bool // peers are tuned for large bodies
-	wrk         bool // wrk can drive it
+	tools       bool // wrk and h2load can drive it
 	load        bench.Load
 	// run measures one proxy once.
 	run func(ctx context.Context, r *runner, s *scenario, p *peer.Running) (report.Sample, error)
@@ -46,19 +46,19 @@ func scenarios() []scenario {
 	return []scenario{
 		{
 			name: "h1-64", title: "HTTP/1 keep-alive, small response, 64 connections",
-			metric: report.CPUPerRequest, wrk: true, load: get(64, "/", helloBytes), run: runLoad,
+			metric: report.CPUPerRequest, tools: true, load: get(64, "/", helloBytes), run: runLoad,
 		},
 		{
 			name: "h1-512", title: "HTTP/1 keep-alive, small response, 512 connections",
-			metric: report.CPUPerRequest, wrk: true, load: get(512, "/", helloBytes), run: runLoad,
+			metric: report.CPUPerRequest, tools: true, load: get(512, "/", helloBytes), run: runLoad,
 		},
 		{
 			name: "h1-10k", title: "HTTP/1 keep-alive, 10 KiB response, 64 connections",
-			metric: report.CPUPerRequest, wrk: true, load: get(64, "/bytes/10240", 10240), run: runLoad,
+			metric: report.CPUPerRequest, tools: true, load: get(64, "/bytes/10240", 10240), run: runLoad,
 		},
 		{
 			name: "h1-1m", title: "HTTP/1 keep-alive, 1 MiB response, 16 connections",
-			metric: report.CPUPerRequest, wrk: true, bulk: true, load: get(16, "/bytes/1048576", 1<<20), run: runLoad,
+			metric: report.CPUPerRequest, tools: true, bulk: true, load: get(16, "/bytes/1048576", 1<<20), run: runLoad,
 		},
 		{
 			name: "h1-upload-64k", title: "HTTP/1 keep-alive, 64 KiB upload, 64 connections",

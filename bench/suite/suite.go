@@ -51,8 +51,8 @@ type Options struct {
 	Peers []*peer.Peer
 	// Subject is the peer the budgets are for.
 	Subject string
-	// Wrk drives the scenarios that wrk can drive with wrk.
-	Wrk bool
+	// Tool, "wrk" or "h2load", drives the scenarios that such tools can drive; empty for none.
+	Tool string
 	// ProxyCPU is for the proxies; LoadCPU for load generator and origin.
 	ProxyCPU, LoadCPU int
 	// OriginCommand starts bench/origin; the addresses for HTTP and for echo are appended.
@@ -208,8 +208,8 @@ func (r *runner) loadName(s *scenario) string {
 	if !s.metric.OfLoad() {
 		return ""
 	}
-	if r.Wrk && s.wrk {
-		return "wrk"
+	if r.Tool != "" && s.tools {
+		return r.Tool
 	}
 	return "own"
 }

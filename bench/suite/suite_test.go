@@ -207,3 +207,26 @@ func TestParseWrk(t *testing.T) {
 		t.Error("a failure was read as a result")
 	}
 }
+
+func TestParseH2load(t *testing.T) {
+	const text = `finished in 2.00s, 40211.50 req/s, 5.80MB/s
+requests: 80440 total, 80487 started, 80440 done, 80423 succeeded, 17 failed, 17 errored, 5 timeout
+status codes: 80423 2xx, 1 3xx, 2 4xx, 3 5xx
+traffic: 11.60MB (12165210) total, 3.2MB (3374766) headers (space savings 0.00%), 1.3MB (1367191) data
+                     min         max         mean         sd        +/- sd
+time for request:       45us      5.02ms       779us       155us    79.05%
+`
+	res, err := parseH2load([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Requests != 80423 || res.Elapsed != 2*time.Second || res.Latency.Max != 5_020_000 || res.Latency.Mean != 779_000 {
+		t.Errorf("%+v", res)
+	}
+	if res.Errors.Status != 6 || res.Errors.Timeout != 5 || res.Errors.Broken != 12 {
+		t.Errorf("%+v", res.Errors)
+	}
+	if _, err := parseH2load([]byte("unable to connect")); err == nil {
+		t.Error("no totals, no error")
+	}
+}

@@ -42,7 +42,7 @@ type compareCmd struct {
 	Only     []string      `help:"Scenarios: ${scenarios}." placeholder:"NAME"`
 	Peers    []string      `help:"Proxies: sluice, nginx, haproxy, h2o, net/http." default:"sluice,nginx,haproxy,h2o,net/http"`
 	Sluice   string        `help:"The sluice binary." default:"bin/sluice" type:"path"`
-	Wrk      bool          `help:"Drive with wrk what wrk can drive."`
+	Load     string        `enum:"own,wrk,h2load" default:"own" help:"Load generator: own, or wrk or h2load for the rows they can drive."`
 	Rounds   int           `help:"Rounds, in place of the profile's."`
 	Duration time.Duration `help:"Length of one measurement, in place of the profile's."`
 	ProxyCPU int           `help:"CPU of the proxies." default:"0"`
@@ -58,7 +58,7 @@ func (c *compareCmd) Run(ctx context.Context) error {
 		return err
 	}
 	o := suite.Options{
-		Profile: suite.Quick, Only: c.Only, Subject: "sluice", Wrk: c.Wrk,
+		Profile: suite.Quick, Only: c.Only, Subject: "sluice", Tool: strings.TrimPrefix(c.Load, "own"),
 		ProxyCPU: c.ProxyCPU, LoadCPU: c.LoadCPU,
 		OriginCommand: []string{self, "origin"},
 		Command:       commandLine(os.Args),
