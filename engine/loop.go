@@ -23,6 +23,9 @@ type Loop struct {
 	nowNs    int64
 	nowFresh bool
 
+	wall                  time.Time // the wall clock at wallAtNs; read again from wallUntilNs on
+	wallAtNs, wallUntilNs int64
+
 	pendingHead, pendingTail *Conn // what the safe point has to do
 	tasks, tasksRunning      []Task
 	readyHead, readyTail     *Conn // whose turn was used up
@@ -75,8 +78,15 @@ func (l *Loop) Now() int64 {
 	return l.nowNs
 }
 
-// WallNow returns the wall-clock time of Now.
-func (l *Loop) WallNow() time.Time { return base.Add(time.Duration(l.Now())) }
+// WallNow returns the wall-clock time of Now. The system's wall clock is read once a second, so a
+// clock that is set while the process runs is followed within that.
+func (l *Loop) WallNow() time.Time {
+	now := l.Now()
+	if now >= l.wallUntilNs {
+		l.wall, l.wallAtNs, l.wallUntilNs = time.Now().Round(0), now, now+int64(time.Second)
+	}
+	return l.wall.Add(time.Duration(now - l.wallAtNs))
+}
 
 // maxArmNs keeps deadlines from overflowing; it is 146 years.
 const maxArmNs = int64(1) << 62
