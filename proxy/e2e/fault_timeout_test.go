@@ -285,6 +285,12 @@ func TestConnectionTimeouts(t *testing.T) {
 			}
 			p.WantStats(harness.Stats{inHTTP + "downstream_cx_active": 0, inHTTP + "downstream_cx_delayed_close_timeout": 1, inHTTP + "downstream_cx_destroy_local": 1})
 		})
+		t.Run("no client when delayed_close_timeout is 0 (HC-38)", func(t *testing.T) {
+			p := start(t, "delayed_close_timeout: 0s\ncommon_http_protocol_options: { max_requests_per_connection: 1 }", "")
+			c := p.Dial()
+			c.Get("/").Want(200, "hello from a\n")
+			p.WantStats(harness.Stats{inHTTP + "downstream_cx_active": 0, inHTTP + "downstream_cx_delayed_close_timeout": 0, inHTTP + "downstream_cx_destroy_local": 1})
+		})
 		t.Run("a client that ends its connection in time (HC-38)", func(t *testing.T) {
 			p := start(t, "delayed_close_timeout: 60s\ncommon_http_protocol_options: { max_requests_per_connection: 1 }", "")
 			c := p.Dial()

@@ -437,8 +437,13 @@ func (s *serverConn) drain() {
 }
 
 // linger ends the connection in order: what is unsent goes, then the client has delayed_close_timeout
-// to end it too (HC-38).
+// to end it too (HC-38). A timeout of 0 asks for no such wait.
 func (s *serverConn) linger(cfg *Config) {
+	if cfg.conf.DelayedCloseTimeout == 0 && s.c.Buffered() == 0 {
+		s.closing = true
+		s.c.Close()
+		return
+	}
 	s.closing, s.lingers = true, true
 	s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
 }
