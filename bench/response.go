@@ -144,7 +144,8 @@ func (r *response) feedHead(p []byte) (used int, err error) {
 
 var crlfcrlf = []byte("\r\n\r\n")
 
-// parseHead reads status line and fields; every line of b ends with CRLF.
+// parseHead reads status line and fields; every line of b ends with CRLF. A transfer coding other than
+// one plain chunked, on HTTP/1.0, or beside a length is no response to count.
 func (r *response) parseHead(b []byte) error {
 	if len(b) < len("HTTP/1.1 200\r\n") || string(b[:7]) != "HTTP/1." || b[8] != ' ' {
 		return errHead
@@ -155,14 +156,18 @@ func (r *response) parseHead(b []byte) error {
 		}
 	}
 	r.status = int(b[9]-'0')*100 + int(b[10]-'0')*10 + int(b[11]-'0')
-	r.closes = b[7] == '0'
-	length, chunked := int64(-1), false
+	old := b[7] == '0'
+	r.closes = old
+	length, measured, chunked := int64(-1), false, false
 	for b = after(b); len(b) > 0; b = after(b) {
 		line := b[:bytes.IndexByte(b, '\n')+1]
 		switch {
 		case hasName(line, "content-length:"):
-			length = number(line[len("content-length:"):])
+			length, measured = number(line[len("content-length:"):]), true
 		case hasName(line, "transfer-encoding:"):
+			if old || chunked || !bytes.EqualFold(bytes.TrimSpace(line[len("transfer-encoding:"):]), []byte("chunked")) {
+				return errHead
+			}
 			chunked = true
 		case hasName(line, "connection:"):
 			if v := line[len("connection:"):]; containsToken(v, "close") {
@@ -171,6 +176,9 @@ func (r *response) parseHead(b []byte) error {
 				r.closes = false
 			}
 		}
+	}
+	if chunked && measured {
+		return errHead
 	}
 	switch {
 	case r.status < 200:

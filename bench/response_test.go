@@ -84,6 +84,7 @@ func FuzzResponse(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nrest"))
 	f.Add([]byte("HTTP/1.0 404 Not Found\r\n\r\nnothing"))
+	f.Add([]byte("HTTP/1.0 200 \r\nTrAnsfer-EnCoding:\r\n\r\n0\n\n"))
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		one, used1, done1, err1 := feedAll(wire, len(wire)+1)
 		dribbled, used2, done2, err2 := feedAll(wire, 1)
