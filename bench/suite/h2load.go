@@ -1,7 +1,6 @@
 package suite
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os/exec"
@@ -15,15 +14,7 @@ import (
 // h2load runs it over HTTP/1.1, one request at a time on each connection.
 func h2load(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
 	args := []string{"--h1", "-t1", "-m1", "-c", strconv.Itoa(l.Conns), "-D", wholeSeconds(d)}
-	for _, h := range l.Header {
-		args = append(args, "-H", h[0]+": "+h[1])
-	}
-	cmd := exec.CommandContext(ctx, "h2load", append(args, "http://"+l.Addr+l.Path)...)
-	cmd.Stdout = &bytes.Buffer{}
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("h2load (apt-get install nghttp2-client): %w", err)
-	}
-	return cmd, nil
+	return command(ctx, l, "h2load", "nghttp2-client", args)
 }
 
 var (

@@ -152,13 +152,19 @@ func wholeSeconds(d time.Duration) string {
 
 func wrk(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
 	args := []string{"-t1", "--latency", "-c", strconv.Itoa(l.Conns), "-d", wholeSeconds(d)}
+	return command(ctx, l, "wrk", "wrk", args)
+}
+
+// command runs name, of the Debian package pkg, with l's fields and address behind args: the tools
+// spell those alike.
+func command(ctx context.Context, l *bench.Load, name, pkg string, args []string) (*exec.Cmd, error) {
 	for _, h := range l.Header {
 		args = append(args, "-H", h[0]+": "+h[1])
 	}
-	cmd := exec.CommandContext(ctx, "wrk", append(args, "http://"+l.Addr+l.Path)...)
+	cmd := exec.CommandContext(ctx, name, append(args, "http://"+l.Addr+l.Path)...)
 	cmd.Stdout = &bytes.Buffer{}
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("wrk (apt-get install wrk): %w", err)
+		return nil, fmt.Errorf("%s (apt-get install %s): %w", name, pkg, err)
 	}
 	return cmd, nil
 }
