@@ -39,6 +39,7 @@ type Conn struct {
 	pool       *Pool
 	handler    engine.Handler // the request's; nil unless leased
 	prev, next *Conn          // idle list: prev is the one used later
+	request    *Request       // whom it was dialled for, while it connects (Options.Exclusive)
 
 	local       netip.AddrPort // LocalAddr's answer, once asked
 	createdNs   int64          // loop clock, when dialling began
@@ -135,5 +136,5 @@ func (c *Conn) worn() bool {
 		p.o.Events.OnMaxRequests()
 		return true
 	}
-	return p.draining && p.waiting.len == 0
+	return p.o.Exclusive || p.draining && p.waiting.len == 0
 }

@@ -29,6 +29,10 @@ func (e *connEvents) OnConnected(ec *engine.Conn) {
 		p.loop.Arm(&c.duration, p.o.MaxDuration)
 	}
 	p.o.Events.OnConnected(time.Duration(p.loop.Now() - c.createdNs))
+	if p.o.Exclusive {
+		p.lendOwn(c)
+		return
+	}
 	if p.draining && p.waiting.len == 0 {
 		c.close()
 		return
@@ -107,9 +111,13 @@ func (e *connEvents) OnClosed(ec *engine.Conn, r engine.CloseReason) {
 	if was == leased && h != nil {
 		h.OnClosed(ec, r)
 	}
-	err := ec.Err()
+	err, asked := ec.Err(), c.request
 	c.reset()
 	p.free.Put(c)
+	if p.o.Exclusive {
+		p.afterOwn(asked, r, err)
+		return
+	}
 	p.afterClose(was, r, err)
 }
 

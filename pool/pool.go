@@ -36,6 +36,10 @@ type Options struct {
 	Breaker Breaker
 	// Events hears what the statistics need; nil: nobody.
 	Events Events
+	// Exclusive dials a connection for each request and uses none twice: for streams of bytes that have
+	// no end a second one could begin after (TCP-18). The breaker then has no exception for a first
+	// connection: a request it has none for fails with Overflow.
+	Exclusive bool
 	// Free is where Conns come from and go to; pools of one loop share one so that
 	// a pool of few connections stays small. nil: the pool's own.
 	Free *obj.List[Conn]
@@ -85,6 +89,10 @@ func New(l *engine.Loop, o Options) *Pool {
 // from an event of the loop. Connections go to waiting requests in the order
 // they asked. r must not be waiting. No allocation when a connection is idle.
 func (p *Pool) Acquire(r *Request) {
+	if p.o.Exclusive {
+		p.acquireOwn(r)
+		return
+	}
 	if p.waiting.len == 0 {
 		if c := p.takeIdle(); c != nil {
 			p.lend(c, r)
@@ -106,10 +114,17 @@ func (p *Pool) Acquire(r *Request) {
 }
 
 // Cancel takes r back: its owner hears nothing. A connection dialled for it goes
-// on and becomes idle. Does nothing when r does not wait. O(1), no allocation.
+// on and becomes idle, or is closed when it is exclusive. Does nothing when r does
+// not wait. O(1), no allocation.
 func (p *Pool) Cancel(r *Request) {
-	if r.pool == p {
-		p.leave(r)
+	if r.pool != p {
+		return
+	}
+	c := r.conn
+	p.leave(r)
+	if c != nil {
+		c.request = nil
+		c.close()
 	}
 }
 
@@ -151,7 +166,7 @@ func (p *Pool) grow() {
 	}
 }
 
-func (p *Pool) dial() {
+func (p *Pool) dial() *Conn {
 	c := p.free.Get()
 	c.pool = p
 	c.createdNs = p.loop.Now()
@@ -162,6 +177,7 @@ func (p *Pool) dial() {
 		p.o.Dial.Addr = p.o.Target.Address()
 	}
 	c.Conn = p.loop.Dial(p.o.Dial, (*connEvents)(c))
+	return c
 }
 
 // lend gives c, which is in no list, to r, which does not wait.

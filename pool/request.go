@@ -18,8 +18,16 @@ type Request struct {
 	Owner Owner
 
 	pool       *Pool // not nil while it waits
+	conn       *Conn // dialled for it alone (Options.Exclusive)
 	prev, next *Request
 	ordinal    uint64 // position among all that ever waited
+}
+
+// Cancel takes the request back from the pool it waits in, as Pool.Cancel; nothing when it does not wait.
+func (r *Request) Cancel() {
+	if r.pool != nil {
+		r.pool.Cancel(r)
+	}
 }
 
 // queue holds waiting requests, oldest first. Removing one is O(1).
@@ -53,6 +61,6 @@ func (q *queue) remove(r *Request) {
 	} else {
 		r.next.prev = r.prev
 	}
-	r.pool, r.prev, r.next = nil, nil, nil
+	r.pool, r.conn, r.prev, r.next = nil, nil, nil, nil
 	q.len--
 }
