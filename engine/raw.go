@@ -18,7 +18,8 @@ const (
 	IOEnd
 	// IOFailed: the connection is closing (OnClosed follows), or writing failed.
 	IOFailed
-	// IORefused: the kernel cannot splice these descriptors; copy instead.
+	// IORefused: the kernel cannot splice these descriptors, or a Transform is to see
+	// the bytes; copy instead.
 	IORefused
 )
 
@@ -57,7 +58,7 @@ func (c *Conn) SetRawWriter(w RawWriter) {
 }
 
 func (c *Conn) shrinkExt() {
-	if x := c.ext; x.reader == nil && x.writer == nil && !x.timer.Armed() {
+	if x := c.ext; x.reader == nil && x.writer == nil && x.transform == nil && !x.timer.Armed() {
 		c.dropExt()
 	}
 }
@@ -79,6 +80,9 @@ func (c *Conn) ReadRaw(p []byte) (n int, drained bool, st IOState) {
 	}
 	if c.flags&fEOF != 0 {
 		return 0, true, IOEnd
+	}
+	if c.flags&fTransform != 0 {
+		return c.readPlain(p)
 	}
 	n, e := sock.Read(int(c.fd), p)
 	if n > 0 {
@@ -108,6 +112,9 @@ func (c *Conn) SpliceTo(p *Pipe, max int) (n int, st IOState) {
 	if c.flags&fEOF != 0 {
 		return 0, IOEnd
 	}
+	if c.flags&fTransform != 0 {
+		return 0, IORefused
+	}
 	n, e := sock.Splice(int(c.fd), p.w, max)
 	switch {
 	case n > 0:
@@ -132,6 +139,9 @@ func (c *Conn) SpliceFrom(p *Pipe) (n int, st IOState) {
 	}
 	if c.flags&fHoldWrite != 0 {
 		return 0, IOAgain
+	}
+	if c.flags&fTransform != 0 {
+		return 0, IORefused
 	}
 	n, e := sock.Splice(p.r, int(c.fd), p.held)
 	if n > 0 {
@@ -168,6 +178,26 @@ func (c *Conn) WriteFrom(p *Pipe) {
 // WriteBlocked reports whether the socket has no room (or writes wait for another
 // reason), so that OnRawWritable will follow.
 func (c *Conn) WriteBlocked() bool { return c.flags&fHoldWrite != 0 || c.out.Len() > 0 }
+
+// Connecting reports whether the connection is still to come up.
+func (c *Conn) Connecting() bool { return c.flags&fConnecting != 0 }
+
+// WriteFailed reports whether a write met an error. OnClosed follows once what the
+// peer sent before has been read.
+func (c *Conn) WriteFailed() bool { return c.flags&fWriteFailed != 0 }
+
+// PeerLost reports whether the peer has reset the connection, or FINs went both
+// ways, for a RawReader that cannot read now: what was received before can still be
+// read, and the end follows it. Always false for unix sockets. It asks the kernel
+// only when the peer was reported to have ended its direction. Cold: it allocates.
+func (c *Conn) PeerLost() bool {
+	if c.flags&(fHup|fClosed|fConnecting|fUnix) != fHup {
+		return false
+	}
+	// Not SO_ERROR: asking takes the error away, and reading would then see a FIN.
+	_, err := syscall.Getpeername(int(c.fd))
+	return err == syscall.ENOTCONN
+}
 
 // Pipe is a kernel pipe of a loop's pool, for splicing. It is empty when it is
 // taken from the pool.

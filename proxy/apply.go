@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -9,18 +10,18 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
-	"github.com/sluiceproxy/sluice/proxy/hcm"
+	"github.com/sluiceproxy/sluice/proxy/listener"
+	"github.com/sluiceproxy/sluice/proxy/network"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
 // change is what an Apply will do to the listeners, worked out before anything is touched.
 type change struct {
-	added   []*listener
-	swapped map[*listener]*hcm.Config // same sockets, new filter chain
-	confs   map[*listener]*conf.Listener
-	removed []*listener
-	next    map[string]*listener
-	made    []*hcm.Config
+	added   []*plan
+	swapped []*plan // same sockets
+	removed []*activeListener
+	next    map[string]*activeListener
+	made    []terminal
 }
 
 // Apply makes b the configuration in force: all of it or nothing. Listeners and clusters that are
@@ -107,16 +108,31 @@ func (s *Server) restoreRuntime() {
 	}
 }
 
+// plan is what becomes of one listener whose configuration is new or has changed.
+type plan struct {
+	conf *conf.Listener
+	cfg  *listener.Config
+	l    *activeListener // new, or one whose sockets stay
+	// chains are those of the listener from now on; swaps the new Configs of those it has already.
+	chains map[string]*chain
+	swaps  []swap
+}
+
+type swap struct {
+	c *chain
+	t terminal
+}
+
 // prepare compiles every listener and opens the new sockets.
 func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
-	ch := &change{swapped: map[*listener]*hcm.Config{}, confs: map[*listener]*conf.Listener{}, next: map[string]*listener{}}
-	deps := hcm.Deps{Registry: s.registry, Logs: s.logs, Node: b.Node}
+	ch := &change{next: map[string]*activeListener{}}
 	// What listeners are compiled against, besides their own text.
 	others := s.config != nil && (s.config.Node != b.Node || !maps.Equal(s.config.Runtime, b.Runtime))
 	taken := make(map[string]bool)
 	for i, c := range b.Listeners {
-		if len(c.Addresses) == 0 || c.FilterChain == nil || c.FilterChain.HTTP == nil {
-			return ch, fmt.Errorf("listeners[%d] %q: needs an address and an HTTP filter chain", i, c.Name)
+		fail := func(err error) (*change, error) { return ch, fmt.Errorf("listeners[%d] %q: %w", i, c.Name, err) }
+		if len(c.Addresses) == 0 {
+			return fail(errors.New("needs an address"))
 		}
 		if ch.next[c.Name] != nil {
 			return ch, fmt.Errorf("listeners[%d]: the name %q is used twice", i, c.Name)
@@ -125,7 +141,7 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 			a := &c.Addresses[j]
 			if taken[a.String()] && (a.Pipe != "" || a.IP.Port() != 0) {
 				// With reuse_port the kernel would share the connections out among them.
-				return ch, fmt.Errorf("listeners[%d] %q: the address %s is used twice", i, c.Name, a)
+				return fail(fmt.Errorf("the address %s is used twice", a))
 			}
 			taken[a.String()] = true
 		}
@@ -134,22 +150,25 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 			ch.next[c.Name] = old
 			continue
 		}
-		cfg, err := hcm.Compile(c, statName(c), deps)
-		if err != nil {
-			return ch, fmt.Errorf("listeners[%d] %q: %w", i, c.Name, err)
-		}
-		ch.made = append(ch.made, cfg)
+		p := &plan{conf: c, chains: make(map[string]*chain)}
 		if old != nil && !old.draining && sameSockets(old.conf, c) {
-			ch.swapped[old], ch.confs[old] = cfg, c
-			ch.next[c.Name] = old
-			continue
+			p.l = old
+			ch.swapped = append(ch.swapped, p)
+		} else {
+			p.l = s.newListener(c)
+			ch.added = append(ch.added, p)
 		}
-		l, err := s.openListener(c, cfg)
-		ch.added = append(ch.added, l)
-		if err != nil {
-			return ch, err
+		ch.next[c.Name] = p.l
+		if err := s.compile(p, b, ch); err != nil {
+			return fail(err)
 		}
-		ch.next[c.Name] = l
+		if p.l != old {
+			p.l.chains = p.chains
+			p.l.live.Store(p.cfg)
+			if err := p.l.open(s); err != nil {
+				return ch, err
+			}
+		}
 	}
 	for name, l := range s.listeners {
 		if ch.next[name] != l {
@@ -157,6 +176,53 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 		}
 	}
 	return ch, nil
+}
+
+// compile makes the Configs of a plan: its chains, those of the listener as it is where they stay, and
+// what chooses among them.
+func (s *Server) compile(p *plan, b *conf.Bootstrap, ch *change) error {
+	if len(p.conf.Chains()) == 0 {
+		return errors.New("needs a filter chain")
+	}
+	deps := &listener.Deps{Registry: s.registry, Logs: s.logs, Network: network.Deps{
+		Registry: s.registry, Runtime: b.Runtime, Buckets: s.buckets, Custom: s.o.NetworkFilters,
+	}}
+	var compiled []*listener.Chain
+	for i, c := range p.conf.Chains() {
+		where := fmt.Sprintf("filter_chains[%d]", i)
+		if c == p.conf.DefaultFilterChain {
+			where = "default_filter_chain"
+		}
+		t, err := s.compileTerminal(p.conf, c, b.Node)
+		if err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+		ch.made = append(ch.made, t)
+		key := chainKey(c)
+		for p.chains[key] != nil { // a name used twice
+			key += "'"
+		}
+		live := p.l.chains[key]
+		if live != nil {
+			p.swaps = append(p.swaps, swap{live, t})
+		} else {
+			live = s.newChain(key, t, p.l.accounts)
+		}
+		p.chains[key] = live
+		lc, err := listener.NewChain(p.conf, c, live.ends, deps)
+		if err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+		compiled = append(compiled, lc)
+	}
+	var fallback *listener.Chain
+	if p.conf.DefaultFilterChain != nil {
+		fallback = compiled[len(compiled)-1]
+		compiled = compiled[:len(compiled)-1]
+	}
+	var err error
+	p.cfg, err = listener.Compile(p.conf, compiled, fallback, deps)
+	return err
 }
 
 // sameListener compares by the Envoy form where there is one, and by what it was read with.
@@ -169,33 +235,44 @@ func sameListener(a, b *conf.Listener) bool {
 
 // undo gives back what prepare took. Who connected meanwhile is sent away unheard.
 func (s *Server) undo(ch *change) {
-	for _, l := range ch.added {
-		l.close()
-		l.each(s, (*hcm.Acceptor).CloseAll)
-		s.releaseStats(l.statName)
+	for _, p := range ch.added {
+		p.l.close()
+		p.l.onLoops(s, (*listener.Acceptor).CloseAll)
+		s.releaseStats(p.l.statName)
 	}
-	for _, cfg := range ch.made {
-		cfg.Close()
+	for _, p := range append(ch.added, ch.swapped...) {
+		for key, c := range p.chains {
+			if p.l.chains[key] != c || p.l.conf == p.conf {
+				c.retireEnds(s)
+			}
+		}
+		if p.cfg != nil {
+			p.cfg.Close()
+		}
+	}
+	for _, t := range ch.made {
+		t.close()
 	}
 }
 
 func (s *Server) commit(b *conf.Bootstrap, ch *change) {
-	for l, cfg := range ch.swapped {
-		l.conf = ch.confs[l]
-		l.failHealth(s, s.healthFailed.Load()) // drain_type may be another
-		s.retire(l, l.live.Swap(cfg))
+	for _, p := range ch.swapped {
+		s.update(p)
 		s.manager.ListenerInPlaceUpdated.Inc()
 		s.manager.ListenerModified.Inc()
 	}
-	for _, l := range ch.added {
-		if s.listeners[l.conf.Name] != nil {
+	for _, p := range ch.added {
+		if s.listeners[p.conf.Name] != nil {
 			s.manager.ListenerModified.Inc()
 		} else {
 			s.manager.ListenerAdded.Inc()
 		}
 		s.manager.ListenerCreateSuccess.Add(uint64(len(s.workers)))
-		s.countSockets(l)
-		l.each(s, (*hcm.Acceptor).Open)
+		if s.healthFailed.Load() {
+			p.l.failHealth(s, true)
+		}
+		s.countSockets(p.l)
+		p.l.onLoops(s, (*listener.Acceptor).Open)
 	}
 	for _, l := range ch.removed {
 		if ch.next[l.conf.Name] == nil {
@@ -208,22 +285,27 @@ func (s *Server) commit(b *conf.Bootstrap, ch *change) {
 	s.manager.TotalListenersActive.Set(int64(len(s.listeners)))
 }
 
-// retireInterval is how often it is looked whether a replaced Config is still in use.
-const retireInterval = time.Second
-
-// retire closes a replaced Config, and with it its log files, when the last stream that began with it
-// is over.
-func (s *Server) retire(l *listener, old *hcm.Config) {
-	s.background.Go(func() {
-		for l.uses(s, old) && s.sleep(retireInterval) {
+// update puts a changed configuration into a listener whose sockets stay.
+func (s *Server) update(p *plan) {
+	l := p.l
+	for _, w := range p.swaps {
+		s.retire(w.c, w.c.swap(w.t))
+	}
+	gone := l.chains
+	l.conf, l.chains = p.conf, p.chains
+	old := l.live.Swap(p.cfg)
+	l.failHealth(s, s.healthFailed.Load()) // drain_type may be another; and every loop has the new Config after it
+	old.Close()
+	for key, c := range gone {
+		if p.chains[key] != c {
+			s.dismiss(c)
 		}
-		old.Close()
-	})
+	}
 }
 
 // leave takes a listener out of service: no new connections at once, the others drain and are
 // closed when the drain time is over (OP-52).
-func (s *Server) leave(l *listener) {
+func (s *Server) leave(l *activeListener) {
 	l.close()
 	l.draining = true
 	s.leaving[l] = struct{}{}
@@ -232,14 +314,17 @@ func (s *Server) leave(l *listener) {
 	s.background.Go(func() { s.finishLeaving(l) })
 }
 
-func (s *Server) finishLeaving(l *listener) {
+func (s *Server) finishLeaving(l *activeListener) {
 	ctx, cancel := context.WithTimeout(s.running, s.o.DrainTime)
 	defer cancel()
-	s.awaitEmpty(ctx, []*listener{l})
+	s.awaitEmpty(ctx, func() (int, int) { return l.load(s) }, func() { l.closeIdle(s) })
 	if s.running.Err() != nil {
 		return // Close ends the connections
 	}
-	l.each(s, (*hcm.Acceptor).CloseAll)
+	l.onLoops(s, (*listener.Acceptor).CloseAll)
+	for _, c := range l.chains {
+		c.end(s)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.leaving, l)

@@ -24,7 +24,7 @@ func TestARefusedListenerServesNobody(t *testing.T) {
 	}
 	m := conf.NewHTTPConnectionManager("in")
 	m.Routes = &conf.RouteConfiguration{}
-	c := conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), m)
+	c := conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), &conf.FilterChain{HTTP: m})
 	for _, taken := range []bool{false, true} {
 		s.mu.Lock()
 		ch, err := s.prepare(&conf.Bootstrap{Listeners: []*conf.Listener{c}})
@@ -32,7 +32,7 @@ func TestARefusedListenerServesNobody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, err := net.Dial("tcp", ch.added[0].addrs()[0].String())
+		client, err := net.Dial("tcp", ch.added[0].l.addrs()[0].String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,8 +45,7 @@ func TestARefusedListenerServesNobody(t *testing.T) {
 				t.Fatal("the connection is not accepted")
 			}
 		}
-		var busy int
-		s.onLoop(s.workers[0], func() { busy = ch.added[0].acceptors[0].Busy() })
+		_, busy := ch.added[0].l.load(s)
 		if busy != 0 {
 			t.Error("a request is under way before the snapshot is in force")
 		}

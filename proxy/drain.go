@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
-	"github.com/sluiceproxy/sluice/proxy/hcm"
 )
 
 // drainQuiet is how long Drain waits for idle keep-alive connections to bring one more request
@@ -26,7 +25,7 @@ func (s *Server) Drain(ctx context.Context) {
 		return
 	}
 	s.state.Store(int32(Draining))
-	all := make([]*listener, 0, len(s.listeners))
+	all := make([]*activeListener, 0, len(s.listeners))
 	for _, l := range s.listeners {
 		l.draining = true
 		all = append(all, l)
@@ -42,24 +41,30 @@ func (s *Server) Drain(ctx context.Context) {
 	s.mu.Lock()
 	s.stopListening(all)
 	s.mu.Unlock()
-	s.awaitEmpty(ctx, all)
+	s.awaitEmpty(ctx, func() (conns, busy int) {
+		for _, l := range all {
+			c, b := l.load(s)
+			conns, busy = conns+c, busy+b
+		}
+		return conns, busy
+	}, func() {
+		for _, l := range all {
+			l.closeIdle(s)
+		}
+	})
 }
 
-// awaitEmpty waits until the draining listeners have no connection left, or ctx ends. Connections
-// without a request are closed when there was none on any connection for a while, or, unless the
+// awaitEmpty waits until no connection is left of what drains, or ctx ends. closeIdle is called for
+// those that have nothing under way when there was nothing on any of them for a while, or, unless the
 // drain is gradual, when the others have kept it waiting for long.
-func (s *Server) awaitEmpty(ctx context.Context, all []*listener) {
+func (s *Server) awaitEmpty(ctx context.Context, load func() (conns, busy int), closeIdle func()) {
 	patience := drainPatience
 	if s.o.GradualDrain {
 		patience = s.o.DrainTime
 	}
 	began, quietSince := time.Now(), time.Now()
 	for ctx.Err() == nil {
-		conns, busy := 0, 0
-		for _, l := range all {
-			c, b := l.load(s)
-			conns, busy = conns+c, busy+b
-		}
+		conns, busy := load()
 		if conns == 0 {
 			return
 		}
@@ -67,9 +72,7 @@ func (s *Server) awaitEmpty(ctx context.Context, all []*listener) {
 			quietSince = time.Now()
 		}
 		if time.Since(quietSince) >= drainQuiet || time.Since(began) >= patience {
-			for _, l := range all {
-				l.each(s, (*hcm.Acceptor).CloseIdle)
-			}
+			closeIdle()
 		}
 		pause(ctx, 20*time.Millisecond)
 	}
@@ -102,7 +105,7 @@ func (s *Server) DrainListeners(d ListenerDrain) {
 	if State(s.state.Load()) == stopped {
 		return
 	}
-	var all []*listener
+	var all []*activeListener
 	for _, l := range s.listeners {
 		if d.InboundOnly && l.conf.TrafficDirection != conf.TrafficInbound {
 			continue
@@ -130,7 +133,7 @@ func (s *Server) DrainListeners(d ListenerDrain) {
 }
 
 // stopListening closes the sockets of listeners that stay in the configuration. Needs mu.
-func (s *Server) stopListening(all []*listener) {
+func (s *Server) stopListening(all []*activeListener) {
 	for _, l := range all {
 		if !l.stopped {
 			l.stopped = true

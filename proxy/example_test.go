@@ -25,7 +25,7 @@ func Example() {
 		Routes: []*conf.Route{{Match: conf.RouteMatch{Path: "/"}, Action: conf.NewRouteAction("origin")}},
 	}}}
 	server, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{
-		Listeners: []*conf.Listener{conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), hcm)},
+		Listeners: []*conf.Listener{conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), &conf.FilterChain{HTTP: hcm})},
 		Clusters:  []*conf.Cluster{conf.NewCluster("origin", netip.MustParseAddrPort(origin.Listener.Addr().String()))},
 	}})
 	if err != nil {

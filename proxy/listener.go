@@ -10,16 +10,19 @@ import (
 
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/conf"
-	"github.com/sluiceproxy/sluice/proxy/hcm"
+	"github.com/sluiceproxy/sluice/proxy/listener"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
-// listener is one configured listener: its sockets, its live Config and each loop's acceptor.
-type listener struct {
+// activeListener is one configured listener: its sockets, its live Config, each loop's acceptor, and
+// its filter chains.
+type activeListener struct {
 	conf      *conf.Listener
-	live      *hcm.Live
+	live      listener.Live
 	sockets   []*engine.Listener
-	acceptors []*hcm.Acceptor // one per loop, shared by the listener's sockets
+	acceptors []*listener.Acceptor // one per loop, shared by the listener's sockets
+	accounts  []*listener.Account  // one per loop
+	chains    map[string]*chain    // by key, those in force
 	statName  string
 	draining  bool
 	stopped   bool // stopListening closed the sockets
@@ -34,39 +37,42 @@ func statName(l *conf.Listener) string {
 	return strings.NewReplacer(":", "_", "/", "_").Replace(l.Addresses[0].String())
 }
 
-// openListener opens the sockets. Connections wait in the kernel until the loops run, and with what
-// they send until commit opens the acceptors. With an error the listener is to be undone.
-func (s *Server) openListener(c *conf.Listener, cfg *hcm.Config) (*listener, error) {
-	l := &listener{conf: c, live: new(hcm.Live), statName: statName(c)}
-	l.live.Store(cfg)
+// newListener makes a listener without sockets.
+func (s *Server) newListener(c *conf.Listener) *activeListener {
+	l := &activeListener{conf: c, statName: statName(c)}
 	ls := stats.NewListenerStats(s.registry, l.statName)
 	for i, w := range s.workers {
-		ws := stats.NewListenerWorkerStats(s.registry, l.statName, i)
-		l.acceptors = append(l.acceptors, hcm.NewAcceptor(w, l.live, ls, ws))
+		account := listener.NewAccount(w, &l.live, ls, stats.NewListenerWorkerStats(s.registry, l.statName, i))
+		l.accounts = append(l.accounts, account)
+		l.acceptors = append(l.acceptors, listener.NewAcceptor(w, &l.live, account))
 	}
-	if s.healthFailed.Load() {
-		l.failHealth(s, true)
-	}
+	return l
+}
+
+// open opens the sockets. Connections wait in the kernel until the loops run, and with what they send
+// until commit opens the acceptors. With an error the listener is to be undone.
+func (l *activeListener) open(s *Server) error {
+	c := l.conf
 	for i := range c.Addresses {
-		bound := c.Addresses[i].IP
+		bound, pipe := c.Addresses[i].IP, c.Addresses[i].Pipe != ""
 		if !bound.IsValid() || bound.Addr().IsUnspecified() || bound.Port() == 0 {
 			bound = netip.AddrPort{}
 		}
 		sock, err := s.group.Listen(listenSpec(c, &c.Addresses[i]), func(loop *engine.Loop) engine.Acceptor {
-			return l.acceptors[loop.Index()].Socket(bound)
+			return l.acceptors[loop.Index()].Socket(bound, pipe)
 		})
 		if err != nil {
-			return l, fmt.Errorf("listener %q: address %s: %w", c.Name, c.Addresses[i], err)
+			return fmt.Errorf("listener %q: address %s: %w", c.Name, c.Addresses[i], err)
 		}
 		l.sockets = append(l.sockets, sock)
 	}
-	return l, nil
+	return nil
 }
 
 func listenSpec(c *conf.Listener, a *conf.Address) engine.ListenSpec {
 	spec := engine.ListenSpec{
 		Network: "tcp", Backlog: c.Backlog, NoReusePort: !c.ReusePort,
-		MaxConns: c.ConnectionLimit, AcceptsPerEvent: c.AcceptsPerEvent,
+		MaxConns: c.ConnectionLimit, AcceptsPerEvent: c.AcceptsPerEvent, ExactBalance: c.ExactBalance,
 	}
 	switch {
 	case a.Pipe != "":
@@ -84,7 +90,7 @@ func listenSpec(c *conf.Listener, a *conf.Address) engine.ListenSpec {
 // sameSockets says whether a changed listener can keep its sockets.
 func sameSockets(a, b *conf.Listener) bool {
 	if len(a.Addresses) != len(b.Addresses) || a.Backlog != b.Backlog || a.ReusePort != b.ReusePort ||
-		a.ConnectionLimit != b.ConnectionLimit || a.AcceptsPerEvent != b.AcceptsPerEvent || statName(a) != statName(b) {
+		a.ConnectionLimit != b.ConnectionLimit || a.ExactBalance != b.ExactBalance || a.AcceptsPerEvent != b.AcceptsPerEvent || statName(a) != statName(b) {
 		return false
 	}
 	for i := range a.Addresses {
@@ -96,14 +102,14 @@ func sameSockets(a, b *conf.Listener) bool {
 }
 
 // close stops listening at once; connections stay.
-func (l *listener) close() {
+func (l *activeListener) close() {
 	for _, sock := range l.sockets {
 		sock.Close()
 	}
 }
 
 // addrs returns the addresses really bound.
-func (l *listener) addrs() []net.Addr {
+func (l *activeListener) addrs() []net.Addr {
 	out := make([]net.Addr, len(l.sockets))
 	for i, sock := range l.sockets {
 		out[i] = sock.Addr()
@@ -111,51 +117,63 @@ func (l *listener) addrs() []net.Addr {
 	return out
 }
 
-// drain tells every loop's acceptor; see hcm.Acceptor.Drain.
-func (l *listener) drain(s *Server) {
+// drain tells every loop's terminal filters; see listener.Terminal.
+func (l *activeListener) drain(s *Server) {
 	over := time.Duration(0)
 	if s.o.GradualDrain {
 		over = s.o.DrainTime
 	}
-	l.each(s, func(a *hcm.Acceptor) { a.Drain(over) })
+	l.each(s, func(t listener.Terminal) { t.Drain(over) })
 }
 
 // failHealth drains while the health check fails, unless only changes are to drain the listener
 // (OP-50).
-func (l *listener) failHealth(s *Server, failed bool) {
+func (l *activeListener) failHealth(s *Server, failed bool) {
 	failed = failed && l.conf.DrainType == conf.DrainDefault
-	l.each(s, func(a *hcm.Acceptor) { a.FailHealth(failed) })
+	l.each(s, func(t listener.Terminal) { t.FailHealth(failed) })
 }
 
-// each runs f with every loop's acceptor on its loop.
-func (l *listener) each(s *Server, f func(a *hcm.Acceptor)) {
+// each runs f with every loop's end of every filter chain on its loop.
+func (l *activeListener) each(s *Server, f func(t listener.Terminal)) {
+	for _, c := range l.chains {
+		c.each(s, f)
+	}
+}
+
+// onLoops runs f with every loop's acceptor on its loop.
+func (l *activeListener) onLoops(s *Server, f func(a *listener.Acceptor)) {
 	for i, w := range s.workers {
 		a := l.acceptors[i]
 		s.onLoop(w, func() { f(a) })
 	}
 }
 
-// load returns the open connections and how many of them have a request under way. A loop that does
+// closeIdle ends the connections that have nothing under way.
+func (l *activeListener) closeIdle(s *Server) {
+	l.onLoops(s, (*listener.Acceptor).CloseAll)
+	l.each(s, listener.Terminal.CloseIdle)
+}
+
+// closeAll ends every connection.
+func (l *activeListener) closeAll(s *Server) {
+	l.onLoops(s, (*listener.Acceptor).CloseAll)
+	l.each(s, listener.Terminal.CloseAll)
+}
+
+// load returns the open connections and how many of them have something under way. A loop that does
 // not answer counts as a busy one.
-func (l *listener) load(s *Server) (conns, busy int) {
+func (l *activeListener) load(s *Server) (conns, busy int) {
 	for i, w := range s.workers {
 		a := l.acceptors[i]
-		if !s.onLoop(w, func() { conns, busy = conns+a.Conns(), busy+a.Busy() }) {
+		if !s.onLoop(w, func() { conns += a.Conns() }) {
 			conns, busy = conns+1, busy+1
 		}
 	}
-	return conns, busy
-}
-
-// uses says whether a stream on any loop needs cfg; yes when a loop does not answer.
-func (l *listener) uses(s *Server, cfg *hcm.Config) bool {
-	for i, w := range s.workers {
-		a, used := l.acceptors[i], false
-		if !s.onLoop(w, func() { used = a.Uses(cfg) }) || used {
-			return true
-		}
+	for _, c := range l.chains {
+		n, b := c.load(s)
+		conns, busy = conns+n, busy+b
 	}
-	return false
+	return conns, busy
 }
 
 // ListenerInfo is what /listeners shows of one listener.

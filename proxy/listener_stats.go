@@ -20,7 +20,7 @@ type socketCounts struct {
 }
 
 // countSockets makes a listener that is now in force part of its name's counts.
-func (s *Server) countSockets(l *listener) {
+func (s *Server) countSockets(l *activeListener) {
 	c := s.sockets[l.statName]
 	if c == nil {
 		c = &socketCounts{limited: make(map[*engine.Listener]bool)}
@@ -84,7 +84,7 @@ func (c *socketCounts) retire(sockets []*engine.Listener) {
 // leaving counts under the same name, or under one that begins with it. Needs mu.
 func (s *Server) releaseStats(statName string) {
 	prefix := "listener." + statName + "."
-	used := func(l *listener) bool { return strings.HasPrefix("listener."+l.statName+".", prefix) }
+	used := func(l *activeListener) bool { return strings.HasPrefix("listener."+l.statName+".", prefix) }
 	for _, l := range s.listeners {
 		if used(l) {
 			return

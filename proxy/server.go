@@ -13,6 +13,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/network"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -57,6 +58,11 @@ type Options struct {
 	GradualDrain bool
 	// MaxConnections bounds accepted connections over all listeners; 0 none.
 	MaxConnections int
+	// NetworkFilters are the embedder's own, by the name that conf.NetworkFilter calls them.
+	NetworkFilters map[string]network.Factory
+	// OnDemandClusters is asked for clusters that TCP proxies with on_demand name and the configuration
+	// does not have; given the directory that on_demand names. nil: such a configuration is refused.
+	OnDemandClusters func(path string) (cluster.Provider, error)
 	// WarmTime bounds how long Start waits for clusters to resolve; 0 means 15 s.
 	WarmTime time.Duration
 }
@@ -85,15 +91,18 @@ type Server struct {
 	stop    context.CancelFunc
 
 	// mu serialises Apply, Drain and Close and guards what follows.
-	mu        sync.Mutex
-	config    *conf.Bootstrap
-	updated   time.Time
-	listeners map[string]*listener
-	leaving   map[*listener]struct{}
-	lastError error
-	failedAt  time.Time
-	sockets   map[string]*socketCounts // by the listener's name in statistics
-	flusher   *flusher
+	mu             sync.Mutex
+	config         *conf.Bootstrap
+	updated        time.Time
+	listeners      map[string]*activeListener
+	leaving        map[*activeListener]struct{}
+	lastError      error
+	failedAt       time.Time
+	sockets        map[string]*socketCounts // by the listener's name in statistics
+	flusher        *flusher
+	drainingChains atomic.Int64
+	buckets        *network.Buckets
+	providers      map[string]cluster.Provider // by on_demand's path
 	// background are goroutines that end soon after running does; begun under mu, before Close.
 	background sync.WaitGroup
 	done       chan struct{}
@@ -116,7 +125,8 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o, log: o.Logger, registry: stats.NewRegistry(), started: time.Now(),
-		listeners: make(map[string]*listener), leaving: make(map[*listener]struct{}), sockets: make(map[string]*socketCounts), done: make(chan struct{}),
+		listeners: make(map[string]*activeListener), leaving: make(map[*activeListener]struct{}), providers: make(map[string]cluster.Provider),
+		buckets: new(network.Buckets), sockets: make(map[string]*socketCounts), done: make(chan struct{}),
 	}
 	if o.MaxConnections == 0 {
 		// Envoy's runtime key for a limit over all listeners.
@@ -294,6 +304,7 @@ func (s *Server) setLooping(on bool) {
 func (s *Server) visitShards(visit func(*stats.Shard)) {
 	for _, w := range s.workers {
 		s.onLoop(w, func() {
+			w.Settle()
 			visit(w.Stats)
 		})
 	}
@@ -361,4 +372,20 @@ func (s *Server) close() error {
 	s.logs.Close()
 	close(s.done)
 	return err
+}
+
+// provider returns what looks up clusters at a path; the same for the same path as long as the server
+// runs. Needs mu.
+func (s *Server) provider(path string) (cluster.Provider, error) {
+	if p := s.providers[path]; p != nil {
+		return p, nil
+	}
+	if s.o.OnDemandClusters == nil {
+		return nil, errors.New("nothing looks clusters up (Options.OnDemandClusters)")
+	}
+	p, err := s.o.OnDemandClusters(path)
+	if err == nil {
+		s.providers[path] = p
+	}
+	return p, err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/envoy"
 	"github.com/sluiceproxy/sluice/proxy/format"
+	"github.com/sluiceproxy/sluice/proxy/ondemand"
 	"github.com/sluiceproxy/sluice/proxy/route"
 )
 
@@ -134,8 +135,13 @@ func (c *serveCommand) validate() error {
 // compiles goes as far with a configuration as one can without opening a socket or a file.
 func compiles(b *conf.Bootstrap) error {
 	for i, l := range b.Listeners {
-		if _, err := route.Compile(l.FilterChain.HTTP.Routes, route.Options{}); err != nil {
-			return fmt.Errorf("listeners[%d] %q: route_config: %w", i, l.Name, err)
+		for _, chain := range l.Chains() {
+			if chain.HTTP == nil {
+				continue
+			}
+			if _, err := route.Compile(chain.HTTP.Routes, route.Options{}); err != nil {
+				return fmt.Errorf("listeners[%d] %q: route_config: %w", i, l.Name, err)
+			}
 		}
 	}
 	return cluster.Validate(b.Clusters)
@@ -183,6 +189,9 @@ func (p *process) serve(first *envoy.Result) (err error) {
 	p.server, err = proxy.New(proxy.Options{
 		Config: first.Conf, Concurrency: p.flags.loops(), Logger: p.log.Logger, DrainTime: p.flags.drainTime(),
 		GradualDrain: p.flags.DrainStrategy == "gradual",
+		OnDemandClusters: func(path string) (cluster.Provider, error) {
+			return ondemand.NewDirectory(path, envoy.LoadCluster, p.log.Logger), nil
+		},
 	})
 	if err != nil {
 		return err

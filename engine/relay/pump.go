@@ -12,6 +12,8 @@ const (
 	noLimit      = -1
 	spliceTurns  = 4 // pieces spliced in one turn
 	spliceCharge = turnBytes / spliceTurns
+	pieceCharge  = 2 << 10 // of a turn for a piece of any size
+	pipelessFor  = 255     // full pieces copied after there was no pipe to be had
 )
 
 // Result says how a pump ended.
@@ -47,21 +49,23 @@ type PipeDone interface{ OnPipeDone(p *Pump, r Result) }
 // Pump moves bytes one way. The zero value is idle. Loop-owned; both connections
 // are on the same loop. It must stay where it is while it runs.
 type Pump struct {
-	src, dst *engine.Conn
-	loop     *engine.Loop
+	src, dst *engine.Conn // src is nil once it is closed
 	done     PipeDone
 	pipe     *engine.Pipe // while bytes are in it
 	left     int64        // bytes still to read, noLimit for all
 	moved    uint64
 	lastNs   int64 // when bytes last moved, by the loop's clock
+	limit    int32 // most bytes taken and not yet in dst's socket
 
 	active   bool
-	started  bool // the raw callbacks are set
-	deferred bool // Run follows at the safe point
-	ready    bool // the source may have bytes
-	bulk     bool // splice
-	noSplice bool
-	orphan   bool // the source is closed: only the pipe is left to move
+	started  bool  // the raw callbacks are set
+	deferred bool  // Run follows at the safe point
+	ready    bool  // the source may have bytes
+	bulk     bool  // splice
+	noSplice bool  // the kernel refuses, or nobody wants it
+	sealed   bool  // nothing more is taken from the source
+	paused   bool  // a tunnel's owner was told that reading stopped
+	pipeless uint8 // full pieces to copy before a pipe is asked for again
 }
 
 // Pipe moves n bytes from src to dst (all until its end when n is negative), then
@@ -79,17 +83,20 @@ func Pipe(src, dst *engine.Conn, n int64, done PipeDone) *Pump {
 // runs src's handler gets no OnData and no OnReadClosed, and whoever owns it
 // calls Stop when OnClosed of either connection arrives.
 func (p *Pump) Start(src, dst *engine.Conn, n int64, done PipeDone) {
+	deferred := p.deferred
+	p.set(src, dst, n, done, spliceBytes)
+	p.deferred = true
+	if !deferred {
+		src.Loop().Defer(events{p})
+	}
+}
+
+// set makes p ready to begin.
+func (p *Pump) set(src, dst *engine.Conn, n int64, done PipeDone, limit int32) {
 	if n < 0 {
 		n = noLimit
 	}
-	deferred := p.deferred
-	*p = Pump{
-		src: src, dst: dst, loop: src.Loop(), done: done, left: n,
-		active: true, deferred: true, noSplice: p.noSplice,
-	}
-	if !deferred {
-		p.loop.Defer(events{p})
-	}
+	*p = Pump{src: src, dst: dst, done: done, left: n, limit: limit, active: true, noSplice: p.noSplice}
 }
 
 // SetSplice forbids (false) or allows splicing, from the next Start on.
@@ -106,7 +113,8 @@ func (p *Pump) Moved() uint64 { return p.moved }
 func (p *Pump) LastMove() int64 { return p.lastNs }
 
 // Stop ends the pump with no call of done. Bytes still in its pipe are lost, so it
-// is for when one end is closing. Nothing when it is not running.
+// is for when one end is closing. Kept bytes of src it has not come to stay there.
+// Nothing when it is not running.
 func (p *Pump) Stop() {
 	if !p.active {
 		return
@@ -114,7 +122,7 @@ func (p *Pump) Stop() {
 	p.active = false
 	if p.started {
 		p.started = false
-		if !p.orphan && !p.src.Closed() {
+		if p.src != nil && !p.src.Closed() {
 			p.src.SetRawReader(nil)
 		}
 		if !p.dst.Closed() {
@@ -122,27 +130,14 @@ func (p *Pump) Stop() {
 		}
 	}
 	p.dropPipe()
+	p.resumed()
 }
 
 func (p *Pump) dropPipe() {
 	if p.pipe != nil {
-		p.loop.PutPipe(p.pipe)
+		p.dst.Loop().PutPipe(p.pipe)
 		p.pipe = nil
 	}
-}
-
-// sourceClosed goes on with what is in the pipe, then finishes with End. For the
-// source's OnClosed, after which the pump may not touch it any more. It reports
-// whether the pump was running.
-func (p *Pump) sourceClosed() bool {
-	if !p.active {
-		return false
-	}
-	p.orphan, p.ready = true, false
-	if p.pipe == nil {
-		p.finish(End)
-	}
-	return true
 }
 
 // finish gives the connections back, then tells done.
@@ -161,42 +156,25 @@ type events struct{ p *Pump }
 
 // Run begins, once the handler that called Start has returned.
 func (e events) Run(*engine.Loop) {
-	p := e.p
-	p.deferred = false
-	if !p.active || p.src.Closed() || p.dst.Closed() {
+	e.p.deferred = false
+	e.p.begin()
+}
+
+func (p *Pump) begin() {
+	if !p.active || p.sealed || p.src.Closed() || p.dst.Closed() {
 		return
 	}
 	p.src.ResumeRead()
-	p.takeKept()
-	switch {
-	case p.dst.WriteClosed():
-		p.finish(WriteFailed)
-	case p.left == 0:
-		p.finish(Limit)
-	case p.src.ReadClosed():
-		p.finish(End)
-	default:
-		p.started = true
-		p.dst.SetRawWriter(e)
-		p.src.SetRawReader(e) // OnReadable follows
-	}
-}
-
-func (p *Pump) takeKept() {
-	n := p.src.Kept()
-	if p.left >= 0 {
-		n = int(min(int64(n), p.left))
-	}
-	if n > 0 {
-		p.dst.Write(p.src.KeptView()[:n])
-		p.src.TakeKept(n)
-		p.count(n)
-	}
+	p.started = true
+	p.dst.SetRawWriter(events{p})
+	p.src.SetRawReader(events{p}) // OnReadable follows, unless the end was read before
+	p.ready = p.src.ReadClosed()
+	p.pump()
 }
 
 func (p *Pump) count(n int) {
 	p.moved += uint64(n)
-	p.lastNs = p.loop.Now()
+	p.lastNs = p.dst.Loop().Now()
 	if p.left > 0 {
 		p.left -= int64(n)
 	}
@@ -204,8 +182,15 @@ func (p *Pump) count(n int) {
 
 // OnReadable is the source's turn.
 func (e events) OnReadable(*engine.Conn) {
-	e.p.ready = true
-	e.p.pump()
+	p := e.p
+	if p.sealed {
+		return
+	}
+	p.ready = true
+	p.pump()
+	if p.started && p.dst.WriteBlocked() {
+		p.lookForReset()
+	}
 }
 
 // OnRawWritable says that the destination has room again.
@@ -220,41 +205,68 @@ func (p *Pump) pump() {
 			return
 		}
 		if p.pipe != nil && !p.empty() {
-			return
-		}
-		if p.orphan {
-			p.finish(End)
+			p.stuck()
 			return
 		}
 		if p.left == 0 {
 			p.finish(Limit)
 			return
 		}
-		if !p.ready || p.dst.WriteBlocked() {
+		if p.dst.WriteBlocked() {
+			p.stuck()
 			return
 		}
-		if turn <= 0 {
+		if p.paused {
+			p.resumed()
+			continue // whoever hears it may end the pump
+		}
+		if p.sealed {
+			p.finish(End)
+			return
+		}
+		kept := p.src.Kept() > 0
+		if !kept && !p.ready {
+			return
+		}
+		if turn <= 0 && !p.src.ReadClosed() {
 			p.src.ReadLater()
 			return
 		}
-		if p.bulk {
+		switch {
+		case kept:
+			turn -= p.takeKept(p.piece())
+		case p.bulk:
 			turn -= spliceCharge
 			p.splice()
-		} else {
+		default:
 			turn -= p.copy()
 		}
+		turn -= pieceCharge
 	}
+}
+
+// piece returns how many bytes may be copied at a time.
+func (p *Pump) piece() int {
+	n := int(min(pieceBytes, p.limit))
+	if p.left >= 0 && int64(n) > p.left {
+		n = int(p.left)
+	}
+	return n
+}
+
+// takeKept moves up to n of the bytes the engine keeps for the source.
+func (p *Pump) takeKept(n int) int {
+	n = min(n, p.src.Kept())
+	p.dst.Write(p.src.KeptView()[:n])
+	p.src.TakeKept(n)
+	p.count(n)
+	return n
 }
 
 // copy moves one piece through the loop's buffer.
 func (p *Pump) copy() int {
-	b := p.loop.ReadBuffer()
-	if len(b) > pieceBytes && !p.noSplice {
-		b = b[:pieceBytes]
-	}
-	if p.left >= 0 && int64(len(b)) > p.left {
-		b = b[:p.left]
-	}
+	b := p.dst.Loop().ReadBuffer()
+	b = b[:min(len(b), p.piece())]
 	n, drained, st := p.src.ReadRaw(b)
 	if st != engine.IOMoved {
 		p.stalled(st)
@@ -263,26 +275,30 @@ func (p *Pump) copy() int {
 	p.ready = !drained
 	p.count(n)
 	p.dst.Write(b[:n])
-	if n == len(b) && n >= pieceBytes && !p.noSplice {
-		p.bulk = true
+	if n == pieceBytes && !p.noSplice {
+		if p.pipeless > 0 {
+			p.pipeless--
+		} else {
+			p.bulk = true
+		}
 	}
 	return n
 }
 
 // splice moves one piece into a pipe; empty moves it on.
 func (p *Pump) splice() {
-	pipe := p.loop.TakePipe()
+	pipe := p.dst.Loop().TakePipe()
 	if pipe == nil {
-		p.refuse()
+		p.bulk, p.pipeless = false, pipelessFor
 		return
 	}
-	max := spliceBytes
-	if p.left >= 0 && int64(max) > p.left {
-		max = int(p.left)
+	most := int(p.limit)
+	if p.left >= 0 && int64(most) > p.left {
+		most = int(p.left)
 	}
-	n, st := p.src.SpliceTo(pipe, max)
+	n, st := p.src.SpliceTo(pipe, most)
 	if st != engine.IOMoved {
-		p.loop.PutPipe(pipe)
+		p.dst.Loop().PutPipe(pipe)
 		if st == engine.IORefused {
 			p.refuse()
 		} else {
@@ -309,7 +325,7 @@ func (p *Pump) empty() bool {
 		}
 		switch _, st := p.dst.SpliceFrom(p.pipe); st {
 		case engine.IOMoved:
-			p.lastNs = p.loop.Now()
+			p.lastNs = p.dst.Loop().Now()
 		case engine.IORefused:
 			p.refuse()
 			p.dst.WriteFrom(p.pipe)

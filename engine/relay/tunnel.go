@@ -7,82 +7,204 @@ import (
 	"github.com/sluiceproxy/sluice/engine/wheel"
 )
 
-// flushTimeout bounds how long a connection is flushed after the other has gone,
-// when there is no idle timeout to do it.
-const flushTimeout = 30 * time.Second
+const (
+	// flushTimeout bounds how long the bytes of an ended connection may stay unsent
+	// with none of them moving, when there is no idle timeout to do it.
+	flushTimeout = 30 * time.Second
+
+	// lingerTimeout is how long the input of a connection that was sent everything
+	// is discarded: a RST for bytes nobody read could destroy what its peer has yet
+	// to read.
+	lingerTimeout = 5 * time.Second
+
+	// leastSplice is the limit from which on a direction may splice: a pipe that is
+	// filled with less costs more than copying.
+	leastSplice = 64 << 10
+)
 
 // Options of a Tunnel.
 type Options struct {
 	// IdleTimeout closes both connections when no byte moved either way for that
 	// long; 0 means never.
 	IdleTimeout time.Duration
+
+	// LimitUp and LimitDown are the most bytes taken from a and not yet in b's
+	// socket, and the other way round (Envoy: per_connection_buffer_limit_bytes of
+	// the cluster, and of the listener). 0 means 1 MiB, which is also the most. What
+	// the engine keeps of a connection that ends goes beyond.
+	LimitUp, LimitDown int
+
 	// NoSplice copies even bulk data.
 	NoSplice bool
 }
 
 // Done is told, once, when both connections of a tunnel are closed.
-type Done interface{ OnRelayDone(t *Tunnel) }
+type Done interface {
+	// OnRelayDone is the last call. It may start the tunnel again.
+	OnRelayDone(t *Tunnel)
+}
 
-// Tunnel relays two connections of one loop both ways until both are closed. The
-// zero value is idle. Loop-owned; it must stay where it is while it runs.
+// Owner hears what happens to a tunnel. All calls come from the loop's dispatch,
+// none from within Start; each may call any method of the tunnel but Start.
+type Owner interface {
+	Done
+
+	// OnRelayPaused says that a (up) or b is not read any more because the other end
+	// has no room for the bytes taken before. OnRelayResumed always follows: when
+	// reading goes on, or before the direction ends.
+	OnRelayPaused(t *Tunnel, up bool)
+	// OnRelayResumed ends a pause.
+	OnRelayResumed(t *Tunnel, up bool)
+
+	// OnRelayFlush says, once at most, that a is gone, by no doing of this side,
+	// while bytes it sent are still under way to b. OnRelayDone ends that.
+	OnRelayFlush(t *Tunnel)
+
+	// OnRelayClosed says that a, or b (up), has closed: once for each, c's last event.
+	OnRelayClosed(t *Tunnel, c *engine.Conn, up bool, r engine.CloseReason)
+}
+
+// Tunnel relays two connections of one loop both ways until both are closed. a is
+// the downstream, b the upstream. The zero value is idle, and it is so again in
+// OnRelayDone. Loop-owned; it must stay where it is while it runs.
 //
 //	event                         what follows
-//	FIN from one                  its bytes, then a FIN, to the other; the rest goes on
+//	FIN from one                  its bytes, then a FIN, to the other; the rest goes on (TCP-50)
 //	FIN from both                 both end (PeerClosed)
-//	reset or failure of one       its bytes to the other, which then closes (TCP-51, TCP-53)
-//	Close of one by its owner     the other is closed, unsent bytes are dropped (TCP-52)
-//	nothing moves for too long    both are closed, unsent bytes are dropped (TCP-60)
+//	a is reset or fails           what it sent to b, which is then closed; bytes from b
+//	                              meanwhile close it at once (TCP-51)
+//	  the same, b connecting      b is closed (TCP-8)
+//	b is reset or fails           what it sent to a, which is then closed (TCP-53)
+//	Close of one by its owner     as Close
+//	Close                         both are closed, unsent bytes are dropped (TCP-52)
+//	CloseFlush                    nothing more is read; unsent bytes are sent, both are closed
+//	nothing moves for too long    as Close (TCP-60)
+//
+// A connection that is closed with unsent bytes dropped is reset, so that its peer
+// does not take what it got for the whole.
 type Tunnel struct {
 	a, b    *engine.Conn // nil once closed
 	up      Pump         // a to b
 	down    Pump         // b to a
-	done    Done
+	owner   Owner
 	idle    wheel.Timer
-	loop    *engine.Loop
-	startNs int64
 	timeout time.Duration
-	idled   bool
-	reasonA engine.CloseReason
-	reasonB engine.CloseReason
+	written uint64 // by both sockets, when the idle timer was last looked at
+
+	deferred bool // Run follows at the safe point
+	gone     bool // a is closed, or will be when what it sent is read
+	flushing bool // OnRelayFlush was called
+	draining bool // CloseFlush was called
+	closing  bool // Close was called
+	idled    bool
+	reasonA  engine.CloseReason
+	reasonB  engine.CloseReason
 }
 
-// Relay starts a tunnel between a and b and returns it. See Tunnel.Start.
+// Relay starts a tunnel of its own between a and b, for who wants to hear of the
+// end only. See Tunnel.Start. It allocates.
 func Relay(a, b *engine.Conn, o Options, done Done) *Tunnel {
 	t := new(Tunnel)
-	t.Start(a, b, o, done)
+	t.Start(a, b, o, endOnly{done})
 	return t
 }
 
+type endOnly struct{ Done }
+
+func (endOnly) OnRelayPaused(*Tunnel, bool)  {}
+func (endOnly) OnRelayResumed(*Tunnel, bool) {}
+func (endOnly) OnRelayFlush(*Tunnel)         {}
+
+func (endOnly) OnRelayClosed(*Tunnel, *engine.Conn, bool, engine.CloseReason) {}
+
 // Start relays a and b, and becomes the handler of both: their events no longer
 // reach the handlers they had. Kept bytes go first; either may be paused, have
-// been half-closed before, or be still connecting. done is told at the end.
-func (t *Tunnel) Start(a, b *engine.Conn, o Options, done Done) {
+// been half-closed before, or be still connecting. No allocation.
+func (t *Tunnel) Start(a, b *engine.Conn, o Options, owner Owner) {
 	l := a.Loop()
-	*t = Tunnel{a: a, b: b, done: done, loop: l, startNs: l.Now(), timeout: o.IdleTimeout}
+	deferred := t.deferred
+	*t = Tunnel{a: a, b: b, owner: owner, timeout: max(o.IdleTimeout, 0), deferred: true}
+	t.written = a.BytesWritten() + b.BytesWritten()
+	t.idle.Handler = ends{t}
 	a.SetHandler(ends{t})
 	b.SetHandler(ends{t})
-	t.up.SetSplice(!o.NoSplice)
-	t.down.SetSplice(!o.NoSplice)
-	t.up.Start(a, b, noLimit, ends{t})
-	t.down.Start(b, a, noLimit, ends{t})
-	if t.timeout > 0 {
-		t.idle.Handler = ends{t}
-		l.Arm(&t.idle, t.timeout)
+	t.up.relay(a, b, o.LimitUp, o.NoSplice, ends{t})
+	t.down.relay(b, a, o.LimitDown, o.NoSplice, ends{t})
+	if !deferred {
+		l.Defer(ends{t})
 	}
+	t.watch()
 }
 
-// Close ends both connections; OnRelayDone follows.
+// relay readies a pump of a tunnel.
+func (p *Pump) relay(src, dst *engine.Conn, limit int, noSplice bool, e ends) {
+	if limit <= 0 || limit > spliceBytes {
+		limit = spliceBytes
+	}
+	p.noSplice = noSplice || limit < leastSplice
+	p.set(src, dst, noLimit, e, int32(limit))
+	p.lastNs = src.Loop().Now()
+}
+
+// Close ends both connections, dropping what is unsent; OnRelayDone follows.
 func (t *Tunnel) Close() {
-	if t.a != nil {
-		t.a.Close()
-	}
-	if t.b != nil {
-		t.b.Close()
+	t.closing = true
+	cut(t.a, &t.down)
+	cut(t.b, &t.up)
+}
+
+// cut closes c, which into writes to.
+func cut(c *engine.Conn, into *Pump) {
+	switch {
+	case c == nil:
+	case into.pending() > 0:
+		c.Reset()
+	default:
+		c.Close()
 	}
 }
 
-// Moved returns the bytes taken from a for b, and from b for a.
-func (t *Tunnel) Moved() (up, down uint64) { return t.up.Moved(), t.down.Moved() }
+// CloseFlush reads no more, sends what was read before, each way, and closes both
+// connections; OnRelayDone follows. How long that may take is bounded by the idle
+// timeout, or by 30 s in which nothing moves. Nothing when one end is gone already:
+// the rest is being flushed then.
+func (t *Tunnel) CloseFlush() {
+	if t.a == nil || t.b == nil || t.gone || t.draining || t.closing {
+		return
+	}
+	t.draining = true
+	t.watch()
+	for _, p := range [...]*Pump{&t.up, &t.down} {
+		if !p.seal() {
+			p.dst.CloseAfterFlush(lingerTimeout)
+		}
+	}
+}
+
+// SetIdleTimeout changes the idle timeout, counted from when bytes last moved; 0
+// disables it.
+func (t *Tunnel) SetIdleTimeout(d time.Duration) {
+	t.timeout = max(d, 0)
+	t.watch()
+}
+
+// Moved returns the bytes taken from a for b, and from b for a, so far.
+func (t *Tunnel) Moved() (up, down uint64) { return t.up.moved, t.down.moved }
+
+// Pending returns how many bytes for b, and for a, were taken and are not yet in
+// the socket; 0 for one that is closed.
+func (t *Tunnel) Pending() (up, down int) {
+	if t.b != nil {
+		up = t.up.pending()
+	}
+	if t.a != nil {
+		down = t.down.pending()
+	}
+	return up, down
+}
+
+// LastMove returns when bytes last moved, or the tunnel started, on the loop's clock.
+func (t *Tunnel) LastMove() int64 { return max(t.up.lastNs, t.down.lastNs) }
 
 // Reasons returns why a and b ended. Meaningful in OnRelayDone and after.
 func (t *Tunnel) Reasons() (a, b engine.CloseReason) { return t.reasonA, t.reasonB }
@@ -90,80 +212,67 @@ func (t *Tunnel) Reasons() (a, b engine.CloseReason) { return t.reasonA, t.reaso
 // Idled reports whether the idle timeout ended the tunnel.
 func (t *Tunnel) Idled() bool { return t.idled }
 
-// ends keeps the engine's callbacks off Tunnel's method set.
-type ends struct{ t *Tunnel }
-
-// OnConnected needs nothing: the pumps wait for room to write.
-func (ends) OnConnected(*engine.Conn) {}
-
-// OnData takes nothing: bytes that come before the pumps have begun stay kept.
-func (ends) OnData(*engine.Conn, []byte) int { return 0 }
-
-// OnReadClosed needs nothing: a pump that begins after it sees the end.
-func (ends) OnReadClosed(*engine.Conn) {}
-
-// OnWritable needs nothing: the pumps use the raw callback.
-func (ends) OnWritable(*engine.Conn) {}
-
-// OnPipeDone carries an end over: a FIN as a FIN, and a closed connection as the
-// end of the other. A failed write needs nothing here: OnClosed of that
-// connection follows.
-func (e ends) OnPipeDone(p *Pump, r Result) {
-	switch {
-	case r != End:
-	case p.orphan:
-		p.dst.CloseAfterFlush(e.t.flushTimeout())
-	default:
-		p.dst.CloseWrite()
-	}
-}
-
-// OnClosed ends the other connection too.
-func (e ends) OnClosed(c *engine.Conn, r engine.CloseReason) {
-	t := e.t
-	var other *engine.Conn
-	from, into := &t.up, &t.down
-	if c == t.a {
-		other = t.b
-		t.a, t.reasonA = nil, r
-	} else {
-		other = t.a
-		from, into = &t.down, &t.up
-		t.b, t.reasonB = nil, r
-	}
-	into.Stop()
-	switch {
-	case other == nil:
-		from.Stop()
-		t.loop.Disarm(&t.idle)
-		if t.done != nil {
-			t.done.OnRelayDone(t)
-		}
-	case r == engine.LocalClose || r == engine.LoopStopped:
-		from.Stop()
-		other.Close()
-	case r == engine.PeerClosed && other.WriteClosed() && other.ReadClosed():
-		// Both directions have ended: other closes once its out chain is empty.
-	case !from.sourceClosed():
-		other.CloseAfterFlush(t.flushTimeout())
-	}
-}
-
-func (t *Tunnel) flushTimeout() time.Duration {
-	if t.timeout > 0 {
+// bound returns how long nothing may move, 0 when there is no bound.
+func (t *Tunnel) bound() time.Duration {
+	if t.a != nil && t.b != nil && !t.gone && !t.draining {
 		return t.timeout
 	}
-	return flushTimeout
+	if up, down := t.Pending(); !t.up.active && !t.down.active && up+down == 0 {
+		return 0 // all is sent: what is left the engine bounds
+	}
+	if t.timeout == 0 {
+		return flushTimeout
+	}
+	return t.timeout
+}
+
+// watch arms the idle timer, unless it runs early enough to see for itself.
+func (t *Tunnel) watch() {
+	c := t.a
+	if c == nil {
+		c = t.b
+	}
+	if c == nil {
+		return
+	}
+	l, d := c.Loop(), t.bound()
+	if d <= 0 {
+		l.Disarm(&t.idle)
+		return
+	}
+	at := l.Now() + int64(d)
+	if t.timeout > 0 { // else what is bounded begins now
+		at = t.LastMove() + int64(d)
+	}
+	if !t.idle.Armed() || t.idle.Deadline() > at {
+		l.Arm(&t.idle, time.Duration(at-l.Now()))
+	}
 }
 
 // OnTimer closes an idle tunnel, or waits on when bytes have moved.
 func (e ends) OnTimer(*wheel.Timer) {
 	t := e.t
-	last := max(t.startNs, t.up.lastNs, t.down.lastNs)
-	if rest := last + int64(t.timeout) - t.loop.Now(); rest > 0 {
-		t.loop.Arm(&t.idle, time.Duration(rest))
+	d := t.bound()
+	if d <= 0 {
 		return
 	}
-	t.idled = true
+	c, written := t.a, uint64(0)
+	for _, x := range [...]*engine.Conn{t.a, t.b} {
+		if x != nil {
+			c = x
+			written += x.BytesWritten()
+		}
+	}
+	progress := written != t.written
+	t.written = written
+	rest := time.Duration(t.LastMove() + int64(d) - c.Loop().Now())
+	if up, down := t.Pending(); rest <= 0 && progress && up+down > 0 {
+		rest = d // the end of what an out chain holds leaves without the pumps
+	}
+	if rest > 0 {
+		c.Loop().Arm(&t.idle, rest)
+		return
+	}
+	t.idled = t.timeout > 0
 	t.Close()
 }

@@ -109,9 +109,14 @@ func TestDefaultLineIsEnvoys(t *testing.T) {
 	s := m.NewShard()
 	l.Log(s, i)
 	l.Log(s, &streaminfo.Info{})
+	l.Log(s, &streaminfo.Info{ // TCP-65
+		StartUnixNs: i.StartUnixNs, Start: 1, End: 1 + int64(7*time.Millisecond), Flags: reason.DurationTimeout, BytesReceived: 12, BytesSent: 34,
+		LogType: streaminfo.TCPConnectionEnd, UpstreamAddress: i.UpstreamAddress,
+	})
 	m.Close()
 	want := `[2016-04-15T20:17:00.310Z] "GET /a?b HTTP/1.1" 204 - 154 0 226 100 "10.0.35.28" "nsq2http" "cc21d9b0-cf5c-432b-8c7e-98aeb7988cd2" "example.com" "10.0.2.1:80"` + "\n" +
-		`[-] "- - -" 0 - 0 0 - - "-" "-" "-" "-" "-"` + "\n"
+		`[-] "- - -" 0 - 0 0 - - "-" "-" "-" "-" "-"` + "\n" +
+		`[2016-04-15T20:17:00.310Z] "- - -" 0 DT 12 34 7 - "-" "-" "-" "-" "10.0.2.1:80"` + "\n"
 	if got := content(t, path); got != want {
 		t.Fatalf("got\n%s\nwant\n%s", got, want)
 	}

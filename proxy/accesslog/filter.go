@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +24,7 @@ type Filter struct {
 	header   *headerMatcher
 	filters  []*Filter
 	fraction conf.Fraction
+	types    uint32 // a bit for each streaminfo.LogType that passes
 }
 
 // CompileFilter compiles a filter; nil compiles to nil, which is no filter. A runtime_key is looked
@@ -76,10 +78,41 @@ func compileFilter(c *conf.LogFilter, runtime map[string]string) (*Filter, error
 		if v, err := strconv.ParseUint(runtime[c.RuntimeKey], 10, 32); err == nil {
 			f.fraction = conf.Fraction{Numerator: uint32(v), Denominator: 100}
 		}
+	case conf.FilterLogType:
+		var err error
+		if f.types, err = logTypes(c.Types); err != nil {
+			return nil, err
+		}
+		if c.ExcludeTypes {
+			f.types = ^f.types
+		}
 	default:
 		return nil, fmt.Errorf("unknown kind %d", c.Kind)
 	}
 	return f, nil
+}
+
+// otherTypes are log types of Envoy that no line here ever has.
+var otherTypes = []string{
+	"UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd", "DownstreamTunnelSuccessfullyEstablished",
+	"UdpTunnelUpstreamConnected", "UdpPeriodic", "UdpSessionEnd",
+}
+
+// logTypes returns the bits of the types named.
+func logTypes(names []string) (bits uint32, err error) {
+	for i, name := range names {
+		t := streaminfo.NotSet
+		for t <= streaminfo.DownstreamEnd && t.String() != name {
+			t++
+		}
+		switch {
+		case t <= streaminfo.DownstreamEnd:
+			bits |= 1 << t
+		case !slices.Contains(otherTypes, name):
+			return 0, fmt.Errorf("types[%d]: unknown log type %q", i, name)
+		}
+	}
+	return bits, nil
 }
 
 // Match says whether the stream passes. No allocation but for header fields that occur twice.
@@ -114,6 +147,8 @@ func (f *Filter) Match(i *streaminfo.Info) bool {
 		return f.header.match(i.Request)
 	case conf.FilterRuntime:
 		return sample(i.Request)%f.fraction.Denominator < f.fraction.Numerator // AMB-18
+	case conf.FilterLogType:
+		return f.types&(1<<i.LogType) != 0
 	}
 	return false
 }

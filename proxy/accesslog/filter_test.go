@@ -19,6 +19,15 @@ func headerFilter(m conf.HeaderMatcher) *conf.LogFilter {
 	return &conf.LogFilter{Kind: conf.FilterHeader, Header: &m}
 }
 
+func logType(names ...string) *conf.LogFilter {
+	return &conf.LogFilter{Kind: conf.FilterLogType, Types: names}
+}
+
+func without(f *conf.LogFilter) *conf.LogFilter {
+	f.ExcludeTypes = true
+	return f
+}
+
 func TestFilters(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	x := func(kind conf.StringMatchKind, value string) conf.HeaderMatcher {
@@ -92,6 +101,14 @@ func TestFilters(t *testing.T) {
 		{"RT-49 scheme, unknown", headerFilter(conf.HeaderMatcher{Name: ":scheme", Kind: conf.MatchPresent}), with(), false},
 		{"no request", headerFilter(x(conf.MatchPresent, "")), streaminfo.Info{}, false},
 
+		{"type of the line", logType("TcpPeriodic", "TcpConnectionEnd"), streaminfo.Info{LogType: streaminfo.TCPConnectionEnd}, true},
+		{"another type", logType("TcpPeriodic", "TcpConnectionEnd"), streaminfo.Info{LogType: streaminfo.DownstreamEnd}, false},
+		{"a type no line has", logType("UpstreamEnd"), streaminfo.Info{LogType: streaminfo.TCPConnectionEnd}, false},
+		{"no types", logType(), streaminfo.Info{}, false},
+		{"type excluded", without(logType("TcpPeriodic")), streaminfo.Info{LogType: streaminfo.TCPPeriodic}, false},
+		{"another type excluded", without(logType("TcpPeriodic")), streaminfo.Info{LogType: streaminfo.TCPConnectionStart}, true},
+		{"no types excluded", without(logType()), streaminfo.Info{LogType: streaminfo.NotSet}, true},
+
 		{"AMB-18 the share is below the fraction", &conf.LogFilter{Kind: conf.FilterRuntime, Percent: conf.Fraction{Numerator: 16, Denominator: 100}}, with("x-request-id: 0000000f-"), true},
 		{"AMB-18 the share is the fraction", &conf.LogFilter{Kind: conf.FilterRuntime, Percent: conf.Fraction{Numerator: 15, Denominator: 100}}, with("x-request-id: 0000000F-"), false},
 		{"never", &conf.LogFilter{Kind: conf.FilterRuntime}, with("x-request-id: zzzzzzzz"), false},
@@ -144,6 +161,7 @@ func TestFilterErrorsNameThePlace(t *testing.T) {
 		{headerFilter(conf.HeaderMatcher{Name: "x", Kind: conf.MatchRegex, Value: "a)(b"}), "header: safe_regex: "},
 		{headerFilter(conf.HeaderMatcher{Name: "x", Kind: conf.MatchRange, Start: 1, End: 1}), "range_match"},
 		{headerFilter(conf.HeaderMatcher{Name: "x", Kind: conf.MatchPrefix}), "use present_match"},
+		{&conf.LogFilter{Kind: conf.FilterOr, Filters: []*conf.LogFilter{{}, logType("NotSet", "TcpEnd")}}, `filters[1]: types[1]: unknown log type "TcpEnd"`},
 		{&conf.LogFilter{Kind: 99}, "unknown kind 99"},
 	} {
 		if _, err := m.CompileFilter(row.f); err == nil || !strings.Contains(fmt.Sprint(err), row.want) {

@@ -89,11 +89,13 @@ func (s *Server) sections(c *conf.Bootstrap, updated string, want func(name stri
 		if want(l.Name) {
 			listeners.add("listener", typed(l.Raw, "envoy.config.listener.v3.Listener"), updated)
 		}
-		if l.FilterChain.HTTP == nil {
-			continue
-		}
-		if rc := l.FilterChain.HTTP.Routes; rc != nil && len(rc.Raw) > 0 && want(rc.Name) {
-			routes.add("route_config", typed(rc.Raw, "envoy.config.route.v3.RouteConfiguration"), updated)
+		for _, chain := range l.Chains() {
+			if chain.HTTP == nil {
+				continue
+			}
+			if rc := chain.HTTP.Routes; rc != nil && len(rc.Raw) > 0 && want(rc.Name) {
+				routes.add("route_config", typed(rc.Raw, "envoy.config.route.v3.RouteConfiguration"), updated)
+			}
 		}
 	}
 	endpoints := section{message: "EndpointsConfigDump", field: "static_endpoint_configs", element: "StaticEndpointConfig"}

@@ -9,7 +9,7 @@ import (
 
 // Balancer chooses the hosts of one cluster for one loop, by what that loop knows.
 // Loop-owned. Picking allocates nothing, except for the first pick after the
-// hosts changed.
+// hosts changed and the first of a subset.
 type Balancer struct {
 	cluster *Cluster
 	seed    uint64
@@ -17,21 +17,33 @@ type Balancer struct {
 	policy  conf.LBPolicy
 	shard   *stats.Shard
 
-	set    *HostSet
-	groups []group
-	loads  []*HostLoad // by Host.Index
-	owners []*Host     // whose load it is
+	hashes  bool   // the policy looks hosts up by a hash
+	balance uint64 // hash_balance_factor, percent; 0 off
+
+	set       *HostSet
+	whole     lane
+	byDefault lane        // default_subset
+	lanes     []*lane     // of subsets; nil until used
+	fewer     Criteria    // what a fallback to fewer keys left
+	loads     []*HostLoad // by Host.Index
+	owners    []*Host     // whose load it is
 }
+
+// lane is this loop's half of a part: where it is in the hosts of each group.
+type lane struct{ groups []group }
 
 // group is the hosts that get one share of the requests: the healthy or the
 // degraded ones of a level, or all of them in a panic.
 type group struct {
 	upTo  uint64 // percentage, cumulative
 	hosts []*Host
-	loads []*HostLoad // of hosts
+	loads []*HostLoad // of hosts; nil when the policy does not look at them
 	next  int         // round robin
 	edf   *schedule   // when weights differ and the policy minds; else nil
-	panic bool
+	table table       // when the policy looks hosts up by a hash; else nil
+	// weight is the sum of the hosts', for hash_balance_factor.
+	weight float64
+	panic  bool
 }
 
 // NewBalancer returns a balancer for c. seed sets where the rotation starts, so
@@ -40,6 +52,7 @@ func NewBalancer(c *Cluster, seed uint64) *Balancer {
 	return &Balancer{
 		cluster: c, seed: seed, policy: c.Conf.LB,
 		choices: max(2, int(c.Conf.LeastRequestChoices)),
+		hashes:  hashes(c.Conf.LB), balance: uint64(c.Conf.HashBalanceFactor),
 	}
 }
 
@@ -62,20 +75,37 @@ func (b *Balancer) Load(h *Host) *HostLoad {
 // Pick chooses a host for the next request; nil when none is usable. random is
 // 64 fresh random bits: they choose the priority level, and the host where the
 // policy is random.
-func (b *Balancer) Pick(random uint64) *Host {
+func (b *Balancer) Pick(random uint64) *Host { return b.PickFor(random, nil) }
+
+// PickFor is Pick for a request that says which host it wants; c may be nil.
+func (b *Balancer) PickFor(random uint64, c *Choice) *Host {
 	if set := b.cluster.hosts.Load(); set != b.set {
 		b.adopt(set)
 	}
-	g := b.choose(random)
+	if b.set.subsets != nil {
+		return b.pickSubset(random, c)
+	}
+	return b.pick(&b.whole, random, c)
+}
+
+func (b *Balancer) pick(l *lane, random uint64, c *Choice) *Host {
+	if b.hashes && c != nil && c.HasHash {
+		random = c.Hash // of the level too: a key keeps to one; CL-11 without
+	}
+	g := l.choose(random)
 	if g == nil {
 		return nil
 	}
-	if g.panic && b.shard != nil {
-		b.shard.Inc(b.cluster.Stats.LbHealthyPanic)
+	if g.panic {
+		b.count(b.cluster.Stats.LbHealthyPanic)
 	}
 	switch {
 	case len(g.hosts) == 1:
 		return g.hosts[0]
+	case g.table != nil && b.balance > 0:
+		return g.bounded(random, g.table.pick(random), b.balance)
+	case g.table != nil:
+		return g.hosts[g.table.pick(random)]
 	case b.policy == conf.Random:
 		return g.hosts[draw(random, len(g.hosts))]
 	case b.policy == conf.LeastRequest && g.edf == nil:
@@ -89,14 +119,14 @@ func (b *Balancer) Pick(random uint64) *Host {
 }
 
 // choose returns the group a request with these random bits belongs to.
-func (b *Balancer) choose(random uint64) *group {
-	if len(b.groups) == 1 {
-		return &b.groups[0]
+func (l *lane) choose(random uint64) *group {
+	if len(l.groups) == 1 {
+		return &l.groups[0]
 	}
 	share := random % 100
-	for i := range b.groups {
-		if share < b.groups[i].upTo {
-			return &b.groups[i]
+	for i := range l.groups {
+		if share < l.groups[i].upTo {
+			return &l.groups[i]
 		}
 	}
 	return nil
@@ -128,23 +158,32 @@ func (g *group) leastOf(random uint64, choices int) *Host {
 func (b *Balancer) adopt(set *HostSet) {
 	b.set = set
 	b.dropLoads()
-	b.groups = b.groups[:0]
+	b.enter(&b.whole, set.whole)
+	if set.subsets == nil {
+		return
+	}
+	b.lanes = make([]*lane, len(set.subsets.all))
+	if set.subsets.byDefault != nil {
+		b.enter(&b.byDefault, set.subsets.byDefault)
+	}
+}
+
+// enter makes l this loop's half of p.
+func (b *Balancer) enter(l *lane, p *part) {
+	l.groups = l.groups[:0]
 	upTo := uint64(0)
-	add := func(share uint32, l *Level, hosts []*Host) {
+	add := func(share uint32, level *Level, hosts []*Host, t table) {
 		if share == 0 {
 			return
 		}
 		upTo += uint64(share)
-		if l.Panic {
-			hosts = l.Hosts
-		}
-		b.groups = append(b.groups, b.newGroup(upTo, hosts, l.Panic))
+		l.groups = append(l.groups, b.newGroup(upTo, level.usable(hosts), t, level.Panic))
 	}
-	for i := range set.Levels {
-		add(set.Levels[i].HealthyLoad, &set.Levels[i], set.Levels[i].Healthy)
+	for i := range p.levels {
+		add(p.levels[i].HealthyLoad, &p.levels[i], p.levels[i].Healthy, p.levels[i].healthy)
 	}
-	for i := range set.Levels {
-		add(set.Levels[i].DegradedLoad, &set.Levels[i], set.Levels[i].Degraded)
+	for i := range p.levels {
+		add(p.levels[i].DegradedLoad, &p.levels[i], p.levels[i].Degraded, p.levels[i].degraded)
 	}
 }
 
@@ -163,15 +202,19 @@ func (b *Balancer) dropLoads() {
 	}
 }
 
-func (b *Balancer) newGroup(upTo uint64, hosts []*Host, panicking bool) group {
-	g := group{upTo: upTo, hosts: hosts, panic: panicking, next: int(b.seed % uint64(len(hosts)))}
+func (b *Balancer) newGroup(upTo uint64, hosts []*Host, t table, panicking bool) group {
+	g := group{upTo: upTo, hosts: hosts, table: t, panic: panicking, next: int(b.seed % uint64(len(hosts)))}
+	if b.policy == conf.Random || b.hashes && b.balance == 0 {
+		return g
+	}
 	g.loads = make([]*HostLoad, len(hosts))
 	equal := true
 	for i, h := range hosts {
 		g.loads[i] = b.Load(h)
 		equal = equal && h.Weight == hosts[0].Weight
 	}
-	if equal || b.policy == conf.Random {
+	g.weight = float64(totalWeight(hosts))
+	if equal || b.hashes {
 		return g
 	}
 	g.edf = newSchedule(hosts, g.loads)

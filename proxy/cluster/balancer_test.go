@@ -129,7 +129,7 @@ func TestLoadAwareScheduleGoesOnPastItsRebase(t *testing.T) {
 	c := clusterOf(conf.LeastRequest, 1, 3)
 	b := NewBalancer(c, 0)
 	b.Pick(0)
-	s := b.groups[0].edf
+	s := b.whole.groups[0].edf
 	for i := range s.entries {
 		s.entries[i].deadline += rebase
 	}

@@ -18,6 +18,10 @@ type Cluster struct {
 	// Connections are counted through Host.Breaker.
 	Breakers [2]*Breaker
 
+	subsetStats   *stats.SubsetStats   // nil without subsets
+	ringHashStats *stats.RingHashStats // nil unless RING_HASH
+	maglevStats   *stats.MaglevStats   // nil unless MAGLEV
+
 	hosts atomic.Pointer[HostSet] // never nil
 
 	mu      sync.Mutex // the rest: the control plane's
@@ -27,6 +31,8 @@ type Cluster struct {
 	// published says that loops can see the cluster: then its gauges are its own.
 	published bool
 	discovery *discovery // nil for STATIC
+	// settled is closed when the cluster serves, or never will.
+	settled chan struct{}
 }
 
 // Hosts returns the present hosts. One atomic load.
@@ -36,7 +42,16 @@ func newCluster(c *conf.Cluster, r *stats.Registry) *Cluster {
 	name := statName(c)
 	k := &Cluster{
 		Conf: c, Stats: stats.NewClusterStats(r, name), Codes: stats.NewCodeStats(r, statPrefix(name)),
-		targets: make([][]*Host, len(c.Endpoints)),
+		targets: make([][]*Host, len(c.Endpoints)), settled: make(chan struct{}),
+	}
+	if hasSubsets(c) {
+		k.subsetStats = stats.NewSubsetStats(r, name)
+	}
+	switch c.LB {
+	case conf.RingHash:
+		k.ringHashStats = stats.NewRingHashStats(r, name)
+	case conf.Maglev:
+		k.maglevStats = stats.NewMaglevStats(r, name)
 	}
 	for i := range k.Breakers {
 		k.Breakers[i] = NewBreaker(c.Breakers[i])
@@ -91,4 +106,30 @@ func (c *Cluster) gauges() {
 	c.Stats.MembershipExcluded.Set(0)
 	c.Stats.MaxHostWeight.Set(int64(heaviest))
 	c.Stats.WarmingState.Set(0)
+	if set.subsets != nil {
+		c.subsetStats.LbSubsetsActive.Set(int64(len(set.subsets.all)))
+		c.subsetStats.LbSubsetsSingleHostPerSubsetDuplicate.Set(int64(set.subsets.duplicates))
+	}
+	c.tableGauges(set.whole.table())
+}
+
+// tableGauges shows the table of the most preferred hosts (CL-13).
+func (c *Cluster) tableGauges(t table) {
+	switch c.Conf.LB {
+	case conf.RingHash:
+		r, s := new(ring), c.ringHashStats
+		if t != nil {
+			r = t.(*ring)
+		}
+		s.Size.Set(int64(r.size))
+		s.MinHashesPerHost.Set(int64(r.least))
+		s.MaxHashesPerHost.Set(int64(r.most))
+	case conf.Maglev:
+		m, s := new(maglev), c.maglevStats
+		if t != nil {
+			m = t.(*maglev)
+		}
+		s.MinEntriesPerHost.Set(int64(m.least))
+		s.MaxEntriesPerHost.Set(int64(m.most))
+	}
 }

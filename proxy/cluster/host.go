@@ -25,6 +25,8 @@ type Host struct {
 	Priority              uint32
 	Health                conf.EndpointHealth
 	Canary                bool
+	// Metadata is the endpoint's envoy.lb metadata. Read-only.
+	Metadata conf.LBMetadata
 	// Index is small and unique among the cluster's present hosts; a host that
 	// comes later may get the index of one that left.
 	Index int
@@ -51,6 +53,7 @@ func newHost(e *conf.Endpoint, addr netip.AddrPort) *Host {
 		Addr: addr, Pipe: e.Address.Pipe, Hostname: e.Hostname, Weight: max(1, e.Weight),
 		Region: e.Region, Zone: e.Zone, SubZone: e.SubZone,
 		Priority: e.Priority, Health: e.Health, Canary: e.Canary,
+		Metadata: e.Metadata,
 	}
 	if h.Hostname == "" {
 		h.Hostname = e.Address.Host
@@ -79,45 +82,4 @@ func (l *HostLoad) Add(o *HostLoad) {
 	l.RqError += o.RqError
 	l.RqTimeout += o.RqTimeout
 	l.RqActive += o.RqActive
-}
-
-// HostSet is the hosts of a cluster at one time. Immutable.
-type HostSet struct {
-	// Version goes up with every set of the cluster.
-	Version uint64
-	// Hosts are all of them; Healthy and Degraded those with that configured health.
-	Hosts, Healthy, Degraded []*Host
-	// Levels are the priorities, most preferred first. Never empty.
-	Levels []Level
-}
-
-// Level is the hosts of one priority and the share of requests they get.
-type Level struct {
-	Hosts, Healthy, Degraded []*Host
-	// HealthyLoad and DegradedLoad are percentages; over all levels they add up to
-	// 100, unless there is no host at all.
-	HealthyLoad, DegradedLoad uint32
-	// Panic says that too few hosts are healthy: requests go to all of them (CL-22).
-	Panic bool
-}
-
-func newHostSet(version uint64, hosts []*Host) *HostSet {
-	s := &HostSet{Version: version, Hosts: hosts, Levels: make([]Level, 1)}
-	for _, h := range hosts {
-		for int(h.Priority) >= len(s.Levels) {
-			s.Levels = append(s.Levels, Level{})
-		}
-		l := &s.Levels[h.Priority]
-		l.Hosts = append(l.Hosts, h)
-		switch h.Health {
-		case conf.EndpointHealthy:
-			l.Healthy = append(l.Healthy, h)
-			s.Healthy = append(s.Healthy, h)
-		case conf.EndpointDegraded:
-			l.Degraded = append(l.Degraded, h)
-			s.Degraded = append(s.Degraded, h)
-		}
-	}
-	distribute(s.Levels)
-	return s
 }

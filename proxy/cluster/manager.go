@@ -53,13 +53,17 @@ type Manager struct {
 	stop    context.CancelFunc
 	waiters sync.WaitGroup
 
+	demands *demands
+
 	applying sync.Mutex // one Apply or Close at a time, with its callbacks
 
-	mu      sync.Mutex // below
-	active  map[string]*Cluster
-	warming map[string]*Cluster
-	ready   chan struct{}   // closed when nothing that was waited for warms
-	unused  map[string]bool // stat names of removed clusters that are still shown
+	mu         sync.Mutex // below
+	configured []*conf.Cluster
+	found      map[string]foundCluster // on demand; a configured one of the same name goes first
+	active     map[string]*Cluster
+	warming    map[string]*Cluster
+	ready      chan struct{}   // closed when nothing that was waited for warms
+	unused     map[string]bool // stat names of removed clusters that are still shown
 }
 
 // NewManager returns a manager with no cluster.
@@ -76,8 +80,9 @@ func NewManager(o Options) *Manager {
 	m := &Manager{
 		o: o, stats: stats.NewClusterManagerStats(o.Stats), turns: make(chan struct{}, maxLookups),
 		active: make(map[string]*Cluster), warming: make(map[string]*Cluster),
-		ready: make(chan struct{}), unused: make(map[string]bool),
+		ready: make(chan struct{}), unused: make(map[string]bool), found: make(map[string]foundCluster),
 	}
+	m.demands = newDemands(m)
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.set.Store(newSet(nil))
 	return m
@@ -113,7 +118,16 @@ func (m *Manager) Apply(clusters []*conf.Cluster) error {
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	m.mu.Lock()
-	gone, ended := m.change(clusters)
+	m.configured = slices.Clone(clusters)
+	m.mu.Unlock()
+	m.settle()
+	return nil
+}
+
+// settle makes what serves what is configured and found. The caller holds applying.
+func (m *Manager) settle() {
+	m.mu.Lock()
+	gone, ended := m.change(m.wanted())
 	m.publish()
 	m.mu.Unlock()
 
@@ -123,11 +137,28 @@ func (m *Manager) Apply(clusters []*conf.Cluster) error {
 		m.o.ClustersGone(gone)
 	}
 	m.releaseStats()
-	return nil
 }
 
-// Close stops resolving. Set goes on returning the last clusters.
+// wanted returns the configured clusters, then the others that were found.
+func (m *Manager) wanted() []*conf.Cluster {
+	if len(m.found) == 0 {
+		return m.configured
+	}
+	all, names := slices.Clone(m.configured), make(map[string]bool, len(m.configured))
+	for _, c := range m.configured {
+		names[c.Name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.found)) {
+		if !names[name] {
+			all = append(all, m.found[name].conf)
+		}
+	}
+	return all
+}
+
+// Close stops resolving and looking up. Set goes on returning the last clusters.
 func (m *Manager) Close() {
+	m.demands.close()
 	m.applying.Lock()
 	defer m.applying.Unlock()
 	m.stop()
@@ -192,6 +223,7 @@ func (m *Manager) change(clusters []*conf.Cluster) (gone, ended []*Cluster) {
 
 func (m *Manager) dropWarming(c *Cluster) *Cluster {
 	delete(m.warming, c.Conf.Name)
+	close(c.settled)
 	c.Stats.WarmingState.Set(0)
 	return c
 }
@@ -261,6 +293,7 @@ func (m *Manager) activate(c *Cluster) {
 		m.unused[statName(old.Conf)] = true
 	}
 	m.active[c.Conf.Name] = c
+	close(c.settled)
 	c.show(m.o.Stats)
 }
 
@@ -318,6 +351,9 @@ func (c *Cluster) end() {
 	if c.discovery != nil {
 		c.discovery.stop()
 	}
+	if s := c.hosts.Load().subsets; s != nil {
+		c.subsetStats.LbSubsetsRemoved.Add(uint64(len(s.all)))
+	}
 }
 
 func endAll(clusters []*Cluster) {
@@ -337,6 +373,9 @@ func containsName(clusters []*Cluster, name string) bool {
 
 // same reports whether two configurations of a cluster mean the same.
 func same(a, b *conf.Cluster) bool {
+	if a == b {
+		return true
+	}
 	if len(a.Raw) > 0 && len(b.Raw) > 0 {
 		return bytes.Equal(a.Raw, b.Raw)
 	}

@@ -98,9 +98,10 @@ func (c *Cluster) rebuild() {
 			hosts = append(hosts, h)
 		}
 	}
-	version := uint64(1)
-	if old := c.hosts.Load(); old != nil {
-		version = old.Version + 1
+	set := newHostSet(c.Conf, hosts, c.hosts.Load())
+	if set.subsets != nil {
+		c.subsetStats.LbSubsetsCreated.Add(uint64(set.subsets.created))
+		c.subsetStats.LbSubsetsRemoved.Add(uint64(set.subsets.removed))
 	}
-	c.hosts.Store(newHostSet(version, hosts))
+	c.hosts.Store(set)
 }

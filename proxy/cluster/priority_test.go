@@ -29,7 +29,7 @@ func levelsOf(shares ...share) []Level {
 			hosts = append(hosts, h)
 		}
 	}
-	return newHostSet(1, hosts).Levels
+	return newHostSet(conf.NewCluster("c"), hosts, nil).Levels
 }
 
 func TestPriorityLoads(t *testing.T) {
@@ -86,7 +86,7 @@ func TestLoadsAlwaysAddUpTo100(t *testing.T) { // CL-20
 				})
 			}
 		}
-		set, sum := newHostSet(1, hosts), uint32(0)
+		set, sum := newHostSet(conf.NewCluster("c"), hosts, nil), uint32(0)
 		for _, l := range set.Levels {
 			sum += l.HealthyLoad + l.DegradedLoad
 			if l.HealthyLoad+l.DegradedLoad > 0 && len(l.Hosts) == 0 {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -41,6 +42,9 @@ func validate(c *conf.Cluster) error {
 	case c.Type != conf.ClusterStatic && c.DNSRefreshRate <= time.Millisecond:
 		return errors.New("dns_refresh_rate: must be greater than 1ms")
 	}
+	if err := validatePolicy(c); err != nil {
+		return err
+	}
 	used, highest := make(map[uint32]bool), uint32(0)
 	for i, e := range c.Endpoints {
 		if err := validateAddress(c.Type, e.Address); err != nil {
@@ -56,6 +60,87 @@ func validate(c *conf.Cluster) error {
 		return errors.New("load_assignment: priorities must be 0 and on, without a gap")
 	}
 	return nil
+}
+
+// Bounds of what tables may hold: Envoy's own.
+const (
+	maxRingSize   = 8 << 20
+	maxMaglevSize = 5000011
+	// maxCombinations is how many subsets one endpoint can be in for one selector:
+	// with list_as_any the lengths of lists multiply.
+	maxCombinations = 1024
+)
+
+func validatePolicy(c *conf.Cluster) error {
+	switch r := c.RingHash; {
+	case c.HashBalanceFactor > 0 && c.HashBalanceFactor < 100:
+		return fmt.Errorf("hash_balance_factor: %d is under 100", c.HashBalanceFactor)
+	case c.LB == conf.RingHash && (r.MaximumSize == 0 || r.MaximumSize > maxRingSize):
+		return fmt.Errorf("maximum_ring_size: must be 1 to %d, not %d", maxRingSize, r.MaximumSize)
+	case c.LB == conf.RingHash && (r.MinimumSize == 0 || r.MinimumSize > r.MaximumSize):
+		return fmt.Errorf("minimum_ring_size: must be 1 to maximum_ring_size %d, not %d", r.MaximumSize, r.MinimumSize)
+	case c.LB == conf.Maglev && (c.MaglevTableSize > maxMaglevSize || !prime(c.MaglevTableSize)):
+		return fmt.Errorf("maglev table_size: must be a prime up to %d, not %d", maxMaglevSize, c.MaglevTableSize)
+	case !hasSubsets(c):
+		return nil
+	}
+	for i := range c.Subsets.Selectors {
+		if err := validateSelector(c, &c.Subsets.Selectors[i]); err != nil {
+			return fmt.Errorf("lb_subset_config.subset_selectors[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func validateSelector(c *conf.Cluster, s *conf.SubsetSelector) error {
+	switch {
+	case len(s.Keys) == 0:
+		return errors.New("keys: must not be empty")
+	case !sortedSet(s.Keys):
+		return errors.New("keys: not sorted and distinct")
+	case s.SingleHost && len(s.Keys) != 1:
+		return errors.New("single_host_per_subset: needs exactly one key")
+	}
+	if s.Fallback == conf.SubsetKeys {
+		if len(s.FallbackKeys) == 0 || len(s.FallbackKeys) >= len(s.Keys) {
+			return errors.New("fallback_keys_subset: must be some of keys, and not all")
+		}
+		for _, k := range s.FallbackKeys {
+			if !slices.Contains(s.Keys, k) {
+				return fmt.Errorf("fallback_keys_subset: %q is not in keys", k)
+			}
+		}
+	}
+	for i, e := range c.Endpoints {
+		n := 1
+		for _, k := range s.Keys {
+			if v, ok := e.Metadata[k]; ok && c.Subsets.ListAsAny {
+				n *= max(1, len(elements(v)))
+			}
+			if n > maxCombinations {
+				return fmt.Errorf("keys: the lists of endpoint %d make more than %d subsets", i, maxCombinations)
+			}
+		}
+	}
+	return nil
+}
+
+func sortedSet(keys []string) bool {
+	for i := 1; i < len(keys); i++ {
+		if keys[i-1] >= keys[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func prime(n uint64) bool {
+	for d := uint64(2); d*d <= n; d++ {
+		if n%d == 0 {
+			return false
+		}
+	}
+	return n > 1
 }
 
 func validateAddress(t conf.ClusterType, a conf.Address) error {

@@ -3,6 +3,7 @@ package conf
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -110,8 +111,19 @@ type Listener struct {
 	// Addresses holds the address and the additional_addresses; at least one.
 	Addresses  []Address
 	StatPrefix string
-	// FilterChain handles every connection; matching between several chains is not part of this version.
-	FilterChain *FilterChain
+	// FilterChains are matched against each connection (TCP-80); DefaultFilterChain takes what none of
+	// them matches, nil closes it.
+	FilterChains       []*FilterChain
+	DefaultFilterChain *FilterChain
+	// Filters look at a connection before a filter chain is chosen, in order (listener_filters).
+	Filters []ListenerFilter
+	// FiltersTimeout bounds how long they may wait for bytes (listener_filters_timeout, 15 s); 0 off.
+	// ContinueOnFiltersTimeout then goes on with what is known instead of closing.
+	FiltersTimeout           time.Duration
+	ContinueOnFiltersTimeout bool
+	// ExactBalance gives every accepted connection to the loop that has the fewest of this listener
+	// (connection_balance_config.exact_balance) instead of leaving the choice to the kernel.
+	ExactBalance bool
 	// PerConnectionBufferLimitBytes is the high watermark of each connection; 1 MiB by default.
 	PerConnectionBufferLimitBytes uint32
 	Backlog                       int  // tcp_backlog_size; 0: the kernel's maximum
@@ -132,19 +144,18 @@ type Listener struct {
 	SourcesDigest string
 }
 
-// FilterChain is what a connection runs through (listener.v3.FilterChain).
-type FilterChain struct {
-	Name string
-	// HTTP is the connection manager; the only terminal filter of this version.
-	HTTP *HTTPConnectionManager
-	// TransportSocketConnectTimeout bounds a TLS handshake; 0 off.
-	TransportSocketConnectTimeout time.Duration
+// NewListener returns a listener with Envoy's defaults that serves every connection by one filter chain.
+func NewListener(name string, address netip.AddrPort, chain *FilterChain) *Listener {
+	return &Listener{
+		Name: name, Addresses: []Address{{IP: address}}, FilterChains: []*FilterChain{chain},
+		PerConnectionBufferLimitBytes: 1 << 20, ReusePort: true, FiltersTimeout: 15 * time.Second,
+	}
 }
 
-// NewListener returns a listener with Envoy's defaults that serves one connection manager.
-func NewListener(name string, address netip.AddrPort, hcm *HTTPConnectionManager) *Listener {
-	return &Listener{
-		Name: name, Addresses: []Address{{IP: address}}, FilterChain: &FilterChain{HTTP: hcm},
-		PerConnectionBufferLimitBytes: 1 << 20, ReusePort: true,
+// Chains returns every filter chain, the default one last.
+func (l *Listener) Chains() []*FilterChain {
+	if l.DefaultFilterChain == nil {
+		return l.FilterChains
 	}
+	return append(slices.Clone(l.FilterChains), l.DefaultFilterChain)
 }

@@ -24,6 +24,8 @@ const (
 	RoundRobin LBPolicy = iota
 	LeastRequest
 	Random
+	RingHash
+	Maglev
 )
 
 // DNSFamily is Cluster.dns_lookup_family.
@@ -46,7 +48,16 @@ type Cluster struct {
 	LB       LBPolicy
 	// LeastRequestChoices is least_request_lb_config.choice_count; 2.
 	LeastRequestChoices uint32
-	Endpoints           []*Endpoint
+	RingHash            RingHashOptions
+	MaglevTableSize     uint64 // 65537; a prime
+	// HashBalanceFactor bounds the load of a host to that percentage of the average
+	// (consistent_hashing_lb_config.hash_balance_factor, 100 or more); 0 off.
+	HashBalanceFactor uint32
+	// HashByHostname is consistent_hashing_lb_config.use_hostname_for_hashing.
+	HashByHostname bool
+	// Subsets is lb_subset_config; nil: no subsets.
+	Subsets   *Subsets
+	Endpoints []*Endpoint
 
 	ConnectTimeout                time.Duration // 5 s
 	PerConnectionBufferLimitBytes uint32        // 1 MiB
@@ -76,6 +87,9 @@ type Cluster struct {
 	BindAddress netip.AddrPort // upstream_bind_config.source_address
 	TCPKeepAlive
 
+	// ProxyProtocol begins each connection with a PROXY header; nil: none. TCP proxies only.
+	ProxyProtocol *UpstreamProxyProtocol
+
 	// Raw is the cluster as Envoy JSON; equal Raw means unchanged, so its connections and stats stay.
 	Raw json.RawMessage
 }
@@ -98,6 +112,52 @@ type Endpoint struct {
 	Region, Zone, SubZone string
 	Priority              uint32
 	Canary                bool
+	// Metadata is the endpoint's envoy.lb metadata; nil: none.
+	Metadata LBMetadata
+}
+
+// RingHashFunction is RingHashLbConfig.hash_function.
+type RingHashFunction uint8
+
+// Hash functions of a ring.
+const (
+	XXHash RingHashFunction = iota
+	MurmurHash2
+)
+
+// RingHashOptions is Cluster.RingHashLbConfig.
+type RingHashOptions struct {
+	MinimumSize, MaximumSize uint64 // 1024, 8 Mi
+	Function                 RingHashFunction
+}
+
+// SubsetFallback says which hosts take a request whose criteria no subset has.
+type SubsetFallback uint8
+
+// Fallback policies (clusters.md 5); SubsetNotDefined and SubsetKeys are for selectors only.
+const (
+	SubsetNoFallback SubsetFallback = iota
+	SubsetAnyEndpoint
+	SubsetDefaultSubset
+	SubsetKeys
+	SubsetNotDefined
+)
+
+// Subsets is Cluster.LbSubsetConfig.
+type Subsets struct {
+	Fallback      SubsetFallback
+	DefaultSubset LBMetadata
+	Selectors     []SubsetSelector
+	PanicModeAny  bool
+	ListAsAny     bool
+}
+
+// SubsetSelector makes a subset of each combination of values that endpoints have for its keys.
+type SubsetSelector struct {
+	Keys         []string // sorted, distinct
+	Fallback     SubsetFallback
+	FallbackKeys []string // SubsetKeys: a proper subset of Keys
+	SingleHost   bool     // single_host_per_subset
 }
 
 // EndpointHealth is LbEndpoint.health_status reduced to what it means.
@@ -134,6 +194,7 @@ func NewCluster(name string, addresses ...netip.AddrPort) *Cluster {
 	b := Breaker{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3, MaxConnectionPools: unlimited}
 	c := &Cluster{
 		Name: name, StatName: name, LeastRequestChoices: 2,
+		RingHash: RingHashOptions{MinimumSize: 1024, MaximumSize: 8 << 20}, MaglevTableSize: 65537,
 		ConnectTimeout: 5 * time.Second, PerConnectionBufferLimitBytes: 1 << 20,
 		IdleTimeout: time.Hour, MaxResponseHeadersKiB: 80, MaxHeadersCount: 100,
 		Breakers: [2]Breaker{b, b}, DNSRefreshRate: 5 * time.Second,

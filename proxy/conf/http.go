@@ -215,6 +215,7 @@ const (
 	FilterResponseFlag
 	FilterHeader
 	FilterRuntime
+	FilterLogType
 )
 
 // Comparison is ComparisonFilter.op.
@@ -239,6 +240,9 @@ type LogFilter struct {
 	Filters    []*LogFilter // and, or
 	// Runtime fraction
 	Percent Fraction
+	// Types are the names of log types that pass ("TcpConnectionEnd"); with ExcludeTypes all others do.
+	Types        []string
+	ExcludeTypes bool
 }
 
 // Fraction is type.v3.FractionalPercent.

@@ -36,7 +36,11 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	c.clusterProtocol(m, at, out)
 	c.breakers(m.GetCircuitBreakers(), at.field("circuit_breakers"), out)
 	c.dns(m, at, out)
-	c.transportSocket(m.GetTransportSocket(), at.field("transport_socket"))
+	c.sources = nil
+	out.ProxyProtocol = c.transportSocket(m.GetTransportSocket(), at.field("transport_socket"))
+	if c.sources != nil { // a cluster whose Raw is the same counts as unchanged
+		c.errs.at(at.field("transport_socket"), "not supported: formats of a cluster from a file or variable; write them inline")
+	}
 	if source := m.GetUpstreamBindConfig().GetSourceAddress(); source != nil {
 		here := at.field("upstream_bind_config").field("source_address")
 		out.BindAddress = c.socketAddress(source, here, bindAddress).IP
@@ -50,27 +54,6 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	}
 	out.Raw = c.raw(m, at)
 	return out
-}
-
-// balancing compiles lb_policy and its parameters.
-func (c *compiler) balancing(m *clusterv3.Cluster, at place, out *conf.Cluster) {
-	switch m.GetLbPolicy() {
-	case clusterv3.Cluster_LEAST_REQUEST:
-		out.LB = conf.LeastRequest
-	case clusterv3.Cluster_RANDOM:
-		out.LB = conf.Random
-	}
-	switch m.GetLbConfig().(type) {
-	case *clusterv3.Cluster_LeastRequestLbConfig_:
-		if out.LB != conf.LeastRequest {
-			c.errs.at(at.field("least_request_lb_config"), "needs lb_policy LEAST_REQUEST, not %s", m.GetLbPolicy())
-		}
-		out.LeastRequestChoices = number(m.GetLeastRequestLbConfig().GetChoiceCount(), out.LeastRequestChoices)
-	case *clusterv3.Cluster_RoundRobinLbConfig_:
-		if out.LB != conf.RoundRobin {
-			c.errs.at(at.field("round_robin_lb_config"), "needs lb_policy ROUND_ROBIN, not %s", m.GetLbPolicy())
-		}
-	}
 }
 
 // maxLocalityPriority is the highest value LocalityLbEndpoints.priority may have.
@@ -117,7 +100,8 @@ func (c *compiler) endpoints(m *clusterv3.Cluster, at place, out *conf.Cluster) 
 
 func (c *compiler) endpoint(m *endpointv3.LbEndpoint, at place, kind conf.ClusterType) *conf.Endpoint {
 	out := &conf.Endpoint{Hostname: m.GetEndpoint().GetHostname(), Weight: number(m.GetLoadBalancingWeight(), 1)}
-	out.Canary = m.GetMetadata().GetFilterMetadata()["envoy.lb"].GetFields()["canary"].GetBoolValue()
+	metadata := m.GetMetadata().GetFilterMetadata()[lbNamespace]
+	out.Canary, out.Metadata = metadata.GetFields()["canary"].GetBoolValue(), lbMetadata(metadata)
 	switch m.GetHealthStatus() {
 	case corev3.HealthStatus_DEGRADED:
 		out.Health = conf.EndpointDegraded

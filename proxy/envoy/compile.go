@@ -25,10 +25,11 @@ type compiler struct {
 	errs        *errorList
 	warnings    []string
 	checkFormat func(string) error
+	custom      []string // names of network filters that the program brings itself
 
 	runtime   map[string]string
-	resolver  dnsResolver     // of the bootstrap: what clusters use that name none
-	clusters  map[string]bool // names, for validate_clusters
+	resolver  dnsResolver              // of the bootstrap: what clusters use that name none
+	clusters  map[string]*conf.Cluster // by name
 	listening map[string]place
 	sources   hash.Hash // of the listener being compiled; nil until it reads a file or variable
 }
@@ -44,15 +45,16 @@ func (c *compiler) bootstrap(m *bootstrapv3.Bootstrap, at place) *conf.Bootstrap
 	c.layeredRuntime(m.GetLayeredRuntime(), at.field("layered_runtime"), out)
 	c.runtime = out.Runtime
 	c.resolver = c.typedResolver(m.GetTypedDnsResolverConfig(), at.field("typed_dns_resolver_config"))
-	c.clusters, c.listening = map[string]bool{}, map[string]place{}
+	c.clusters, c.listening = map[string]*conf.Cluster{}, map[string]place{}
 	static := at.field("static_resources")
 	for i, cluster := range m.GetStaticResources().GetClusters() {
 		here := static.field("clusters").index(i)
-		if name := cluster.GetName(); c.clusters[name] {
+		if name := cluster.GetName(); c.clusters[name] != nil {
 			c.errs.at(here.field("name"), "another cluster is called %s", shorten(name))
 		}
-		c.clusters[cluster.GetName()] = true
-		out.Clusters = append(out.Clusters, c.cluster(cluster, here))
+		compiled := c.cluster(cluster, here)
+		c.clusters[compiled.Name] = compiled
+		out.Clusters = append(out.Clusters, compiled)
 	}
 	if m.GetAdmin() != nil {
 		out.Admin = c.admin(m.GetAdmin(), at.field("admin"))

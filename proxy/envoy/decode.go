@@ -3,7 +3,6 @@ package envoy
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -256,10 +255,9 @@ func (d *decoder) any(n *node, at place, rule rule) (none protoreflect.Value, ok
 		d.errs.at(at, "%q is missing; supported here: %s", typeKey, alternatives(rule.payloads))
 		return none, false
 	}
-	url := n.items[i].text
 	typeAt := place{path: at.path + "." + typeKey, pos: newPosition(d.file, n.items[i].line, n.items[i].col)}
 	typeAt.pos.ordinal = d.ordinal
-	name := protoreflect.FullName(url[strings.LastIndexByte(url, '/')+1:])
+	name := protoreflect.FullName(messageName(n.items[i].text))
 	if d.lenient == 0 && !slices.Contains(rule.payloads, string(name)) {
 		why := ""
 		if rule.hint != "" {

@@ -16,6 +16,9 @@
 //
 //	file:line:col: static_resources.listeners[0].address: sentence
 //
+// LoadCluster takes the same way with a file that holds one cluster, for clusters that are looked up
+// when a connection asks for them.
+//
 // COVERAGE.md is generated from the support table and says the same in prose.
 package envoy
 

@@ -32,7 +32,7 @@ func fakeFormat(text string) error {
 // error it must give, all others are the configuration.
 func TestBrokenConfigurations(t *testing.T) {
 	files, err := filepath.Glob("testdata/broken/*")
-	if err != nil || len(files) < 110 {
+	if err != nil || len(files) < 280 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	t.Setenv("SLUICE_LONG_BODY", strings.Repeat("x", 4097))
@@ -70,39 +70,48 @@ func TestBrokenConfigurations(t *testing.T) {
 }
 
 // TestFieldGroups loads every configuration of testdata/fields. What differs from the compiled form
-// of plain.yaml, line by line, is in the .txt file beside it, with the warnings.
+// of plain.yaml (tcp_plain.yaml when the name begins with tcp_), line by line, is in the .txt file
+// beside it, with the warnings.
 func TestFieldGroups(t *testing.T) {
 	t.Setenv("SLUICE_BODY", "from the environment")
-	plain := loadFields(t, "testdata/fields/plain.yaml")
-	base := map[string]bool{}
-	for line := range strings.Lines(dump(plain.Conf)) {
-		base[line] = true
-	}
 	files, err := filepath.Glob("testdata/fields/*.yaml")
-	if err != nil || len(files) < 10 {
+	if err != nil || len(files) < 40 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	for _, path := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".yaml"), func(t *testing.T) {
+		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			plain := "plain"
+			if strings.HasPrefix(name, "tcp_") {
+				plain = "tcp_plain"
+			}
+			base := dump(loadFields(t, "testdata/fields/"+plain+".yaml").Conf)
 			r := loadFields(t, path)
+			mine := dump(r.Conf)
 			var b strings.Builder
-			mine := map[string]bool{}
-			for line := range strings.Lines(dump(r.Conf)) {
-				mine[line] = true
-				if path == "testdata/fields/plain.yaml" || !base[line] {
-					b.WriteString(line)
-				}
+			if name == plain {
+				base = ""
 			}
-			for line := range strings.Lines(dump(plain.Conf)) {
-				if !mine[line] {
-					b.WriteString("without " + line)
-				}
-			}
+			onlyIn(&b, "", mine, base)
+			onlyIn(&b, "without ", base, mine)
 			for _, w := range r.Warnings {
 				b.WriteString("warning " + w + "\n")
 			}
 			golden(t, strings.TrimSuffix(path, ".yaml")+".txt", b.String())
 		})
+	}
+}
+
+// onlyIn writes the lines of text that other has not, each after prefix.
+func onlyIn(b *strings.Builder, prefix, text, other string) {
+	has := map[string]bool{}
+	for line := range strings.Lines(other) {
+		has[line] = true
+	}
+	for line := range strings.Lines(text) {
+		if !has[line] {
+			b.WriteString(prefix + line)
+		}
 	}
 }
 

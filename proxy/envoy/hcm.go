@@ -134,14 +134,8 @@ func (c *compiler) internalAddresses(m *hcmv3.HttpConnectionManager, at place, o
 	out.InternalUnixSockets = internal.GetUnixSockets()
 	for i, r := range internal.GetCidrRanges() {
 		here := ranges.index(i)
-		ip, err := netip.ParseAddr(r.GetAddressPrefix())
-		if err != nil || ip.Zone() != "" {
-			c.errs.at(here.field("address_prefix"), "%s is not an IP address", shorten(r.GetAddressPrefix()))
-			continue
-		}
-		prefix, err := ip.Prefix(int(r.GetPrefixLen().GetValue()))
-		if err != nil {
-			c.errs.at(here.field("prefix_len"), "%d is more bits than %s has", r.GetPrefixLen().GetValue(), ip)
+		prefix, ok := c.prefix(r, here)
+		if !ok {
 			continue
 		}
 		if prefix.Bits() == 0 {

@@ -38,6 +38,9 @@ type Source struct {
 	AllowUnknown bool
 	// CheckFormat says what is wrong with a command-operator string (RT-69d); nil checks nothing.
 	CheckFormat func(string) error
+	// NetworkFilters are the names of network filters that the program brings itself: one of them as
+	// the name of a filter without a typed_config is that filter.
+	NetworkFilters []string
 }
 
 // Result is a loaded configuration.
@@ -80,7 +83,7 @@ func Load(src Source) (*Result, error) {
 	if err := errs.join(); err != nil {
 		return nil, err
 	}
-	c := &compiler{errs: errs, warnings: d.warnings, checkFormat: src.CheckFormat}
+	c := &compiler{errs: errs, warnings: d.warnings, checkFormat: src.CheckFormat, custom: src.NetworkFilters}
 	out := c.bootstrap(bootstrap, at)
 	if err := errs.join(); err != nil {
 		return nil, err
@@ -117,24 +120,32 @@ func plainFileError(err error) string {
 	return "cannot be read: " + err.Error()
 }
 
-// document parses one text into m and returns the position of everything in it.
+// document parses one bootstrap into m and returns the position of everything in it.
 func (d *decoder) document(name string, ordinal int, data []byte, m proto.Message) *position {
+	tree, root := d.parse(name, ordinal, data, "a bootstrap")
+	if tree != nil {
+		d.message(tree, m.ProtoReflect(), place{pos: root})
+	}
+	return root
+}
+
+// parse reads a text that is what, a mapping; the tree is nil when it is not.
+func (d *decoder) parse(name string, ordinal int, data []byte, what string) (*node, *position) {
 	root := newPosition(name, 1, 1)
 	root.ordinal = ordinal
 	tree, values, err := parseText(name, data)
 	if err != nil {
 		err.ordinal = ordinal
 		d.errs.add(err)
-		return root
+		return nil, root
 	}
 	d.file, d.ordinal, d.steps, d.limit = name, ordinal, 0, values+maxAliased
 	root.line, root.col = tree.line, tree.col
 	if tree.kind != mappingNode {
-		d.errs.at(place{pos: root}, "expected a bootstrap (a mapping of fields), got %s", tree.describe())
-		return root
+		d.errs.at(place{pos: root}, "expected %s (a mapping of fields), got %s", what, tree.describe())
+		return nil, root
 	}
-	d.message(tree, m.ProtoReflect(), place{pos: root})
-	return root
+	return tree, root
 }
 
 // parseText chooses the syntax: by extension, and by contents for other names. It returns the tree

@@ -18,7 +18,8 @@ import (
 func checkLoad(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, path string, data []byte) {
+}, path string, data []byte,
+) {
 	t.Helper()
 	r, err := Load(Source{Path: path, Data: data, CheckFormat: fakeFormat})
 	if err != nil {
@@ -38,7 +39,8 @@ func checkLoad(t interface {
 func checkErrors(t interface {
 	Helper()
 	Fatalf(string, ...any)
-}, path string, data []byte, err error) {
+}, path string, data []byte, err error,
+) {
 	t.Helper()
 	list := []error{err}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {

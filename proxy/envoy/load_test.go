@@ -28,7 +28,7 @@ func TestLoadReadsTheFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Conf.Listeners[0].FilterChain.HTTP.Routes.VirtualHosts[0].Routes[0].Action.Cluster; got != "origin" {
+	if got := r.Conf.Listeners[0].FilterChains[0].HTTP.Routes.VirtualHosts[0].Routes[0].Action.Cluster; got != "origin" {
 		t.Errorf("the route goes to %q", got)
 	}
 }

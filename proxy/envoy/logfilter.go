@@ -40,6 +40,12 @@ func (c *compiler) logFilter(m *accesslogv3.AccessLogFilter, at place) *conf.Log
 			Kind: conf.FilterRuntime, RuntimeKey: f.RuntimeFilter.GetRuntimeKey(),
 			Percent: fraction(f.RuntimeFilter.GetPercentSampled()),
 		}
+	case *accesslogv3.AccessLogFilter_LogTypeFilter:
+		out := &conf.LogFilter{Kind: conf.FilterLogType, ExcludeTypes: f.LogTypeFilter.GetExclude()}
+		for _, t := range f.LogTypeFilter.GetTypes() {
+			out.Types = append(out.Types, t.String())
+		}
+		return out
 	}
 	return nil // a filter without a specifier does not pass the constraints
 }

@@ -102,8 +102,11 @@ func (c *compiler) routeAction(m *routev3.RouteAction, at place, config *conf.Ro
 	if out.ClusterHeader == "host" {
 		c.errs.at(at.field("cluster_header"), "host is called :authority here")
 	}
-	if out.Cluster != "" && config.ValidateClusters && !c.clusters[out.Cluster] {
+	switch cluster := c.clusters[out.Cluster]; {
+	case cluster == nil && out.Cluster != "" && config.ValidateClusters:
 		c.errs.at(at.field("cluster"), "there is no cluster %s", shorten(out.Cluster))
+	case cluster != nil && cluster.ProxyProtocol != nil:
+		c.errs.at(at.field("cluster"), "%s begins its connections with a PROXY header, which names one client: only a tcp_proxy can use it", shorten(out.Cluster))
 	}
 	switch m.GetClusterNotFoundResponseCode() {
 	case routev3.RouteAction_NOT_FOUND:

@@ -39,7 +39,7 @@ type fieldRule struct {
 }
 
 // supportTables are all tables, in the order of the coverage document.
-var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, httpSupport, accessLogSupport, routeSupport, clusterSupport, endpointSupport}
+var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, httpSupport, accessLogSupport, routeSupport, clusterSupport, endpointSupport}
 
 var supportIndex = sync.OnceValue(func() map[protoreflect.FullName]map[string]fieldRule {
 	index := map[protoreflect.FullName]map[string]fieldRule{}
@@ -73,6 +73,9 @@ func supportOf(message protoreflect.FullName, field protoreflect.Name) (rule, bo
 	f := supportIndex()[message][string(field)]
 	return f.rule, f.supported
 }
+
+// payloadsOf splits a list of message names.
+func payloadsOf(list string) []string { return strings.Fields(list) }
 
 // supportedMembers lists the members of a oneof that may be set.
 func supportedMembers(od protoreflect.OneofDescriptor) []string {

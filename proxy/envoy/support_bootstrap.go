@@ -74,39 +74,3 @@ var bootstrapSupport = []messageSupport{
 		hints:   map[string]string{"watched_directory": "files are read when the configuration is loaded"},
 	},
 }
-
-var listenerSupport = []messageSupport{
-	{
-		message: "envoy.config.listener.v3.Listener",
-		fields: "name address additional_addresses stat_prefix filter_chains default_filter_chain per_connection_buffer_limit_bytes " +
-			"drain_type traffic_direction enable_reuse_port access_log tcp_backlog_size max_connections_to_accept_per_socket_event",
-		muted: map[string]string{
-			"metadata":                 onlyFilters,
-			"ignore_global_conn_limit": noGlobalLimit,
-		},
-		hints: map[string]string{
-			"filter_chains": "exactly one, or none and a default_filter_chain",
-			"reuse_port":    "use enable_reuse_port",
-		},
-	},
-	{message: "envoy.config.listener.v3.AdditionalAddress", fields: "address"},
-	{
-		message: "envoy.config.listener.v3.FilterChain",
-		fields:  "filter_chain_match filters transport_socket transport_socket_connect_timeout name",
-		muted:   map[string]string{"metadata": onlyFilters},
-		hints:   map[string]string{"filter_chain_match": "only an empty match"},
-	},
-	{message: "envoy.config.listener.v3.FilterChainMatch"},
-	{
-		message:  "envoy.config.listener.v3.Filter",
-		fields:   "name typed_config",
-		payloads: map[string]string{"typed_config": hcmMessage},
-	},
-	{
-		message:  "envoy.config.core.v3.TransportSocket",
-		fields:   "name typed_config",
-		payloads: map[string]string{"typed_config": onlyRawBuffer},
-		hints:    map[string]string{"typed_config": noTLS},
-	},
-	{message: onlyRawBuffer},
-}

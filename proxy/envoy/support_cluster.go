@@ -7,14 +7,14 @@ var clusterSupport = []messageSupport{
 			"max_requests_per_connection circuit_breakers common_http_protocol_options http_protocol_options typed_extension_protocol_options " +
 			"dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl dns_lookup_family dns_resolvers use_tcp_for_dns_lookups " +
 			"typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config round_robin_lb_config " +
-			"transport_socket protocol_selection upstream_connection_options",
+			"ring_hash_lb_config maglev_lb_config common_lb_config lb_subset_config transport_socket protocol_selection upstream_connection_options",
 		muted: map[string]string{
 			"metadata":         onlyFilters,
 			"cleanup_interval": "only ORIGINAL_DST clusters use it",
 		},
 		values: map[string]string{
 			"type":               "STATIC STRICT_DNS LOGICAL_DNS",
-			"lb_policy":          "ROUND_ROBIN LEAST_REQUEST RANDOM",
+			"lb_policy":          "ROUND_ROBIN LEAST_REQUEST RANDOM RING_HASH MAGLEV",
 			"protocol_selection": "USE_CONFIGURED_PROTOCOL",
 		},
 		payloads: map[string]string{
@@ -34,6 +34,40 @@ var clusterSupport = []messageSupport{
 	{message: "envoy.config.cluster.v3.Cluster.RefreshRate", fields: "base_interval max_interval"},
 	{message: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", fields: "choice_count"},
 	{message: "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig"},
+	{
+		message: "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
+		fields:  "minimum_ring_size hash_function maximum_ring_size",
+	},
+	{
+		message: "envoy.config.cluster.v3.Cluster.MaglevLbConfig",
+		fields:  "table_size",
+		hints:   map[string]string{"table_size": "a prime"},
+	},
+	{
+		message: "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+		fields:  "consistent_hashing_lb_config",
+		hints: map[string]string{
+			"ignore_new_hosts_until_first_hc": "active health checking is not part of this version",
+			"locality_weighted_lb_config":     "locality weighted balancing is not part of this version",
+			"zone_aware_lb_config":            "zone aware balancing is not part of this version",
+		},
+	},
+	{
+		message: "envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig",
+		fields:  "use_hostname_for_hashing hash_balance_factor",
+	},
+	{
+		message: "envoy.config.cluster.v3.Cluster.LbSubsetConfig",
+		fields:  "fallback_policy default_subset subset_selectors panic_mode_any list_as_any",
+		hints: map[string]string{
+			"locality_weight_aware": "locality weighted balancing is not part of this version",
+			"scale_locality_weight": "locality weighted balancing is not part of this version",
+		},
+	},
+	{
+		message: "envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector",
+		fields:  "keys single_host_per_subset fallback_policy fallback_keys_subset",
+	},
 	{
 		message: "envoy.config.cluster.v3.CircuitBreakers",
 		fields:  "thresholds per_host_thresholds",
@@ -87,7 +121,7 @@ var endpointSupport = []messageSupport{
 	{
 		message: "envoy.config.endpoint.v3.LbEndpoint",
 		fields:  "endpoint health_status metadata load_balancing_weight",
-		hints:   map[string]string{"metadata": "only canary in envoy.lb is read"},
+		hints:   map[string]string{"metadata": "only envoy.lb"},
 	},
 	{
 		message: "envoy.config.core.v3.Metadata",

@@ -99,7 +99,7 @@ var accessLogSupport = []messageSupport{
 	{
 		message: "envoy.config.accesslog.v3.AccessLogFilter",
 		fields: "status_code_filter duration_filter not_health_check_filter runtime_filter and_filter or_filter " +
-			"header_filter response_flag_filter",
+			"header_filter response_flag_filter log_type_filter",
 	},
 	{message: "envoy.config.accesslog.v3.StatusCodeFilter", fields: "comparison"},
 	{message: "envoy.config.accesslog.v3.DurationFilter", fields: "comparison"},
@@ -112,6 +112,13 @@ var accessLogSupport = []messageSupport{
 	{message: "envoy.config.accesslog.v3.OrFilter", fields: "filters"},
 	{message: "envoy.config.accesslog.v3.HeaderFilter", fields: "header"},
 	{message: "envoy.config.accesslog.v3.ResponseFlagFilter", fields: "flags"},
+	{
+		message: "envoy.config.accesslog.v3.LogTypeFilter",
+		fields:  "types exclude",
+		values: map[string]string{
+			"types": "TcpUpstreamConnected TcpPeriodic TcpConnectionStart TcpConnectionEnd DownstreamStart DownstreamPeriodic DownstreamEnd",
+		},
+	},
 	{
 		message: "envoy.extensions.access_loggers.file.v3.FileAccessLog",
 		fields:  "path format typed_json_format log_format",

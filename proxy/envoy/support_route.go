@@ -40,8 +40,9 @@ var routeSupport = []messageSupport{
 			"retry_policy":            "retries are not part of this version",
 			"hedge_policy":            "hedging is not part of this version",
 			"request_mirror_policies": "mirroring is not part of this version",
-			"hash_policy":             "hashing balancers are not part of this version",
+			"hash_policy":             "hash policies of routes are not part of this version",
 			"upgrade_configs":         "upgrades are not part of this version",
+			"metadata_match":          "routes do not choose subsets in this version",
 		},
 	},
 	{

@@ -28,7 +28,7 @@ func TestWriteGivesWhatLoadAccepts(t *testing.T) {
 			if got, want := len(r.Conf.Clusters[0].Endpoints), len(s.To); got != want {
 				t.Errorf("%d endpoints, want %d", got, want)
 			}
-			if got := len(r.Conf.Listeners[0].FilterChain.HTTP.AccessLogs); (got == 1) != s.AccessLog {
+			if got := len(r.Conf.Listeners[0].FilterChains[0].HTTP.AccessLogs); (got == 1) != s.AccessLog {
 				t.Errorf("%d access logs", got)
 			}
 			if (r.Conf.Admin != nil) != (s.Admin != "") {

@@ -51,24 +51,35 @@ func local(i *streaminfo.Info) endpoint {
 	return endpoint{i.Conn.Local, i.Conn.Pipe()}
 }
 
+// directLocal is the socket's own end, which local is not behind a PROXY header or original_dst.
+func directLocal(i *streaminfo.Info) endpoint {
+	if i.Conn == nil {
+		return endpoint{}
+	}
+	return endpoint{i.Conn.DirectLocal(), i.Conn.Pipe()}
+}
+
 func directRemote(i *streaminfo.Info) endpoint {
 	if i.Conn == nil {
+		return endpoint{}
+	}
+	return endpoint{addr: i.Conn.DirectRemote()}
+}
+
+// remote is the trusted client address; while none was worked out, the connection's.
+func remote(i *streaminfo.Info) endpoint {
+	switch {
+	case i.RemoteAddress.IsValid():
+		return endpoint{addr: i.RemoteAddress}
+	case i.Conn == nil:
 		return endpoint{}
 	}
 	return endpoint{addr: i.Conn.Remote}
 }
 
-// remote is the trusted client address, the peer's while none was worked out.
-func remote(i *streaminfo.Info) endpoint {
-	if i.RemoteAddress.IsValid() {
-		return endpoint{addr: i.RemoteAddress}
-	}
-	return directRemote(i)
-}
-
 // address is the operator that shows one part of one end.
 func address(end func(*streaminfo.Info) endpoint, f form) op {
-	return op{number: f == portOnly, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	return op{bare: f == portOnly, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		return end(i).append(dst, f)
 	}}
 }

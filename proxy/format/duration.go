@@ -56,11 +56,11 @@ var durations = map[string]op{
 
 	"UPSTREAM_CONNECTION_POOL_READY_DURATION": milliseconds(downstreamRxBegin, upstreamReady),
 	// A plain connection has no handshake.
-	"DOWNSTREAM_HANDSHAKE_DURATION": {eval: appendNothing, number: true},
+	"DOWNSTREAM_HANDSHAKE_DURATION": {eval: appendNothing, bare: true},
 }
 
 func milliseconds(begin, end timePoint) op {
-	return op{eval: appendDuration, number: true, begin: begin, end: end, unitNs: int64(time.Millisecond)}
+	return op{eval: appendDuration, bare: true, begin: begin, end: end, unitNs: int64(time.Millisecond)}
 }
 
 var pointNames = map[string]timePoint{
@@ -90,7 +90,7 @@ func compileDuration(argument string) (op, error) {
 	if !ok {
 		return op{}, fmt.Errorf("unit %q: want ms, us or ns", parts[2])
 	}
-	return op{eval: appendDuration, number: true, begin: begin, end: end, unitNs: int64(unit)}, nil
+	return op{eval: appendDuration, bare: true, begin: begin, end: end, unitNs: int64(unit)}, nil
 }
 
 func parsePoint(name string) (timePoint, error) {

@@ -10,8 +10,9 @@ type op struct {
 	eval evalFunc
 	// text is the literal.
 	text string
-	// number says that the value is an unsigned integer, which typed JSON shows without quotes.
-	number bool
+	// bare says that the value is JSON by itself, an unsigned integer or a quoted text, to which typed
+	// JSON adds no quotes.
+	bare bool
 	// request and response say which heads eval reads.
 	request, response bool
 
@@ -21,7 +22,8 @@ type op struct {
 	begin, end    timePoint // durations
 	unitNs        int64
 	grpc          grpcForm
-	keepSpaces    bool // RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)
+	keepSpaces    bool   // RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)
+	space, key    string // DYNAMIC_METADATA, FILTER_STATE: the namespace, and the key
 }
 
 // Formatter is a compiled format string.

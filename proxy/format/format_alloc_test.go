@@ -8,12 +8,13 @@ func TestAppendingDoesNotAllocate(t *testing.T) {
 	i := fullInfo()
 	dst := make([]byte, 0, 4096)
 	everything := "%START_TIME% %START_TIME(%d/%b/%Y:%H:%M:%S %z)% %START_TIME_LOCAL% %REQ(:METHOD)% %REQ(X-NONE?X-LONG):3% %RESP(:STATUS)% %RESP(CONTENT-TYPE)% %TRAILER(X-TRAILER)% " +
-		"%PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_SENT% %DURATION% %UPSTREAM_HOST% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT% %GRPC_STATUS% %UPSTREAM_HOST_NAME%\n"
+		"%PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_SENT% %DURATION% %UPSTREAM_HOST% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT% %GRPC_STATUS% %UPSTREAM_HOST_NAME% " +
+		"%FILTER_STATE(cluster)% %FILTER_STATE(cluster:PLAIN)% %DYNAMIC_METADATA(ns:one)% %DYNAMIC_METADATA(ns)% %REQUESTED_SERVER_NAME% %TLS_JA3_FINGERPRINT% %DOWNSTREAM_DIRECT_LOCAL_ADDRESS% %ACCESS_LOG_TYPE%\n"
 	text, err := Compile(everything)
 	if err != nil {
 		t.Fatal(err)
 	}
-	typed, err := CompileJSON(jsonObject("a", "%RESPONSE_CODE%", "b", everything, "c", "%LOCAL_REPLY_BODY%", "d", jsonObject("e", "%REQ(X)%")), true)
+	typed, err := CompileJSON(jsonObject("a", "%RESPONSE_CODE%", "b", everything, "c", "%LOCAL_REPLY_BODY%", "d", jsonObject("e", "%REQ(X)%"), "f", "%FILTER_STATE(cluster)%", "g", "%DYNAMIC_METADATA(ns)%"), true)
 	if err != nil {
 		t.Fatal(err)
 	}

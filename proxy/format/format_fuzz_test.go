@@ -10,7 +10,7 @@ import (
 // What compiles prints without a panic; text that holds no percent sign prints as itself; doubling
 // every percent sign always compiles and prints the original.
 func FuzzCompile(f *testing.F) {
-	for _, s := range []string{"", "%", "%%", "%REQ(A?B):3%", "%START_TIME(%Y-%E3S %s.%3f)%", "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:ms)%", "%GRPC_STATUS(NUMBER)%", "a%PROTOCOL%b%%%HOSTNAME%"} {
+	for _, s := range []string{"", "%", "%%", "%REQ(A?B):3%", "%START_TIME(%Y-%E3S %s.%3f)%", "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:ms)%", "%GRPC_STATUS(NUMBER)%", "a%PROTOCOL%b%%%HOSTNAME%", "%FILTER_STATE(cluster:FIELD:f):3%", "%DYNAMIC_METADATA(ns):1%"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -45,13 +45,29 @@ func fullInfo() *streaminfo.Info {
 		DownstreamHeaderBytesReceived: 7, DownstreamHeaderBytesSent: 8, UpstreamHeaderBytesReceived: 9, UpstreamHeaderBytesSent: 10,
 		Conn: &streaminfo.Connection{
 			ID: 77, Remote: netip.MustParseAddrPort("10.0.0.1:5001"), Local: netip.MustParseAddrPort("[2001:db8::1]:443"),
-			Listener: &streaminfo.Listener{FilterChain: "chain"}, Secure: &streaminfo.Secure{ServerName: "sni.example", TransportFailure: "tls_error"},
+			Listener: &streaminfo.Listener{FilterChain: "chain"}, Secure: &streaminfo.Secure{TransportFailure: "tls_error"}, Extra: fullExtra(),
 		},
 		RemoteAddress:   netip.MustParseAddrPort("192.0.2.9:0"),
 		UpstreamAddress: netip.MustParseAddrPort("10.1.1.1:9000"), UpstreamHostName: "origin.example:9000", UpstreamLocal: netip.MustParseAddrPort("10.1.1.2:40000"),
 		UpstreamConnectionID: 88, UpstreamCluster: "alt", UpstreamClusterRaw: "raw", UpstreamFailure: "refused", Attempts: 2,
+		LogType:   streaminfo.DownstreamEnd,
 		RouteName: "r1", StreamID: 99, LocalReplyBody: []byte("no\nroute"),
 	}
+}
+
+// fullExtra is what listener and network filters found and set, behind a PROXY header.
+func fullExtra() *streaminfo.Extra {
+	x := &streaminfo.Extra{
+		DirectRemote: netip.MustParseAddrPort("10.0.0.9:5009"), DirectLocal: netip.MustParseAddrPort("10.0.0.8:8443"),
+		ServerName: []byte("sni.example"), JA3: []byte("0a1b"), JA4: []byte("t13d"),
+	}
+	x.State.Set("cluster", []byte(`blue "1"`), false)
+	x.State.Set("empty", nil, false)
+	x.State.Set("tlv:authority", []byte("a.example"), false)
+	x.Metadata.Set("ns", "one", []byte("1\n"))
+	x.Metadata.Set("other", "one", []byte("no"))
+	x.Metadata.Set("ns", "two", []byte("zwei"))
+	return x
 }
 
 func TestOperators(t *testing.T) {
@@ -117,14 +133,32 @@ func TestOperators(t *testing.T) {
 		{"%UPSTREAM_TRANSPORT_FAILURE_REASON%", "refused", ""},
 		{"%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", "tls_error", ""},
 		{"%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT%", "192.0.2.9:0 192.0.2.9 0", "- - -"},
-		{"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_PORT%", "10.0.0.1:5001 10.0.0.1 5001", "- - -"},
+		{"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_PORT%", "10.0.0.9:5009 10.0.0.9 5009", "- - -"},
 		{"%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT%", "[2001:db8::1]:443 2001:db8::1 443", "- - -"},
-		{"%DOWNSTREAM_DIRECT_LOCAL_ADDRESS% %DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_LOCAL_PORT%", "[2001:db8::1]:443 2001:db8::1 443", "- - -"},
+		{"%DOWNSTREAM_DIRECT_LOCAL_ADDRESS% %DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_LOCAL_PORT%", "10.0.0.8:8443 10.0.0.8 8443", "- - -"},
 		{"%CONNECTION_ID%", "77", ""},
 		{"%UPSTREAM_CONNECTION_ID%", "88", "0"},
 		{"%STREAM_ID%", "99", "0"},
 		{"%ROUTE_NAME% %VIRTUAL_CLUSTER_NAME% %FILTER_CHAIN_NAME%", "r1 - chain", "- - -"},
 		{"%REQUESTED_SERVER_NAME%", "sni.example", ""},
+		{"%TLS_JA3_FINGERPRINT% %TLS_JA4_FINGERPRINT%", "0a1b t13d", "- -"},
+		{"%FILTER_STATE(cluster:PLAIN)%", `blue "1"`, ""},
+		{"%FILTER_STATE(cluster:PLAIN):6%", `blue "`, ""},
+		{"%FILTER_STATE(cluster:TYPED)%", `"blue \"1\""`, ""},
+		{"%FILTER_STATE(cluster)%", `"blue \"1\""`, ""},
+		{"%FILTER_STATE(cluster):3%", `"bl`, ""},
+		{"%FILTER_STATE(tlv:FIELD:authority)%", "a.example", ""},
+		{"%FILTER_STATE(tlv:FIELD:other)%", "-", ""},
+		{"%FILTER_STATE(empty:PLAIN)%|", "|", "-|"},
+		{"%FILTER_STATE(empty:TYPED)%", `""`, ""},
+		{"%FILTER_STATE(Cluster:PLAIN)%", "-", ""},
+		{"%DYNAMIC_METADATA(ns:two)%", "zwei", ""},
+		{"%DYNAMIC_METADATA(ns:two):2%", "zw", ""},
+		{"%DYNAMIC_METADATA(ns:two:deeper)%", "-", ""},
+		{"%DYNAMIC_METADATA(ns:none)%", "-", ""},
+		{"%DYNAMIC_METADATA(ns)%", `{"one":"1\n","two":"zwei"}`, ""},
+		{"%DYNAMIC_METADATA(ns):6%", `{"one"`, ""},
+		{"%DYNAMIC_METADATA(none)%", "-", ""},
 		{"%ACCESS_LOG_TYPE%", "DownstreamEnd", "NotSet"},
 		{"%LOCAL_REPLY_BODY%", "no\nroute", "EMPTY"},
 		{"%GRPC_STATUS%", "NotFound", ""},
@@ -132,7 +166,7 @@ func TestOperators(t *testing.T) {
 		{"%HOSTNAME%", host, host},
 		{"%ENVIRONMENT(FORMAT_TEST)%", "from % env", "from % env"},
 		{"%ENVIRONMENT(FORMAT_TEST_NOT_SET)%", "-", ""},
-		{"%DOWNSTREAM_PEER_URI_SAN%%DOWNSTREAM_LOCAL_SUBJECT%%DOWNSTREAM_TLS_VERSION%%UPSTREAM_PEER_CERT_V_END%%UPSTREAM_TLS_CIPHER%%TLS_JA3_FINGERPRINT%%TLS_JA4_FINGERPRINT%", "-------", "-------"},
+		{"%DOWNSTREAM_PEER_URI_SAN%%DOWNSTREAM_LOCAL_SUBJECT%%DOWNSTREAM_TLS_VERSION%%UPSTREAM_PEER_CERT_V_END%%UPSTREAM_TLS_CIPHER%", "-----", "-----"},
 		{"%START_TIME%", "2016-04-15T20:17:00.310Z", ""},
 		{"%EMIT_TIME%", "2016-04-15T20:17:00.372Z", ""},
 		{"100%% of %PROTOCOL%%%", "100% of HTTP/1.1%", "100% of -%"},
@@ -153,7 +187,7 @@ func TestOperators(t *testing.T) {
 			case "EMPTY":
 				empty = ""
 			}
-			for _, i := range []*streaminfo.Info{{}, {Conn: &streaminfo.Connection{}, Request: head(), Response: head()}} {
+			for _, i := range []*streaminfo.Info{{}, {Conn: &streaminfo.Connection{Extra: new(streaminfo.Extra)}, Request: head(), Response: head()}} {
 				want := empty
 				if row.format == "%CONNECTION_ID%" && i.Conn != nil {
 					want = "0"
@@ -233,8 +267,17 @@ func TestCompileErrorsNameOffsetAndOperator(t *testing.T) {
 		{"%START_TIME(%n)%", "offset 0: %START_TIME%: time format: a line break or tab"},
 		{"%START_TIME(a\nb)%", "offset 0: %START_TIME%: a line break in a time format"},
 		{"%START_TIME(a%)%", "offset 0: %START_TIME%: time format: '%' at the end"},
-		{"%DYNAMIC_METADATA(a:b):3%", "offset 0: %DYNAMIC_METADATA%: not supported: no filter sets metadata"},
-		{"%FILTER_STATE(k:PLAIN)%", "offset 0: %FILTER_STATE%: not supported: no filter sets state"},
+		{"%DYNAMIC_METADATA%", `offset 0: %DYNAMIC_METADATA%: argument "": want namespace:key`},
+		{"%DYNAMIC_METADATA(a:)%", `offset 0: %DYNAMIC_METADATA%: argument "a:": want namespace:key`},
+		{"%DYNAMIC_METADATA(:b):3%", `offset 0: %DYNAMIC_METADATA%: argument ":b": want namespace:key`},
+		{"%FILTER_STATE%", "offset 0: %FILTER_STATE%: the key is missing"},
+		{"%FILTER_STATE(:PLAIN)%", "offset 0: %FILTER_STATE%: the key is missing"},
+		{"%FILTER_STATE(k:plain)%", `offset 0: %FILTER_STATE%: argument "k:plain": want PLAIN, TYPED or FIELD after the key`},
+		{"%FILTER_STATE(k:)%", `offset 0: %FILTER_STATE%: argument "k:": want PLAIN, TYPED or FIELD after the key`},
+		{"%FILTER_STATE(k:FIELD)%", `offset 0: %FILTER_STATE%: argument "k:FIELD": FIELD, and nothing else, is followed by the name of a field`},
+		{"%FILTER_STATE(k:FIELD:)%", `offset 0: %FILTER_STATE%: argument "k:FIELD:": FIELD, and nothing else, is followed by the name of a field`},
+		{"%FILTER_STATE(k:PLAIN:f)%", `offset 0: %FILTER_STATE%: argument "k:PLAIN:f": FIELD, and nothing else, is followed by the name of a field`},
+		{"%UPSTREAM_FILTER_STATE(k:PLAIN)%", "offset 0: %UPSTREAM_FILTER_STATE%: not supported: no filter sets state of an upstream connection"},
 		{"%METHOD%", "offset 0: %METHOD%: not supported: generic proxy only; use REQ(:METHOD)"},
 		{"%UPSTREAM_PEER_NOSE%", "offset 0: %UPSTREAM_PEER_NOSE%: unknown operator"},
 		{"%DOWNSTREAM_X%", "offset 0: %DOWNSTREAM_X%: unknown operator"},
@@ -331,6 +374,35 @@ func TestGRPCStatus(t *testing.T) {
 	} {
 		if got := string(f.Append(nil, &row.i)); got != row.want {
 			t.Errorf("%s: %s, want %s", row.title, got, row.want)
+		}
+	}
+}
+
+// A TCP session has no heads, no protocol and no status: what asks for them prints as unset (TCP-65).
+func TestTCP65LinesOfTCPSessions(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	i := &streaminfo.Info{
+		StartUnixNs: time.Date(2016, 4, 15, 20, 17, 0, 310_000_000, time.UTC).UnixNano(), Start: ms, End: 8 * ms,
+		Reason: reason.SessionIdle, Details: "idle", BytesReceived: 12, BytesSent: 34, LogType: streaminfo.TCPConnectionEnd,
+		Conn:            &streaminfo.Connection{ID: 5, Remote: netip.MustParseAddrPort("192.0.2.1:7"), Local: netip.MustParseAddrPort("10.0.0.1:443"), Extra: fullExtra()},
+		UpstreamAddress: netip.MustParseAddrPort("10.1.1.1:9000"), UpstreamCluster: "blue",
+	}
+	for _, row := range []struct{ format, want string }{
+		{
+			`[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"`,
+			`[2016-04-15T20:17:00.310Z] "- - -" 0 - 12 34 7 - "-" "10.1.1.1:9000"`,
+		},
+		{"%RESP(:STATUS)% %TRAILER(X)% %GRPC_STATUS% %UPSTREAM_PROTOCOL% %ROUTE_NAME%", "- - - - -"},
+		{"%ACCESS_LOG_TYPE% %UPSTREAM_CLUSTER% %CONNECTION_ID% %RESPONSE_CODE_DETAILS%", "TcpConnectionEnd blue 5 idle"},
+		{"%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", "192.0.2.1:7 10.0.0.9:5009"},
+		{"%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_DIRECT_LOCAL_ADDRESS%", "10.0.0.1:443 10.0.0.8:8443"},
+	} {
+		f, err := Compile(row.format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(f.Append(nil, i)); got != row.want {
+			t.Errorf("%s\nreads %s\nwant  %s", row.format, got, row.want)
 		}
 	}
 }

@@ -46,7 +46,7 @@ func compileGRPC(c command) (op, error) {
 	case "SNAKE_STRING":
 		o.grpc = grpcSnake
 	case "NUMBER":
-		o.grpc, o.number = grpcNumber, true
+		o.grpc, o.bare = grpcNumber, true
 	default:
 		return o, fmt.Errorf("argument %q: want CAMEL_STRING, SNAKE_STRING or NUMBER", c.argument)
 	}

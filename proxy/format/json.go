@@ -95,6 +95,9 @@ func compileLeaf(text, path string) (node, error) {
 	case err != nil:
 		return node{}, fmt.Errorf("%s: %w", path, err)
 	case len(ops) == 1 && ops[0].eval != nil:
+		if ops[0].bare {
+			ops[0].limit = -1 // JSON cut short is no JSON
+		}
 		return node{kind: typed, ops: ops}, nil
 	case anyOp(ops, func(o *op) bool { return o.eval != nil }):
 		return node{kind: mixed, ops: ops}, nil
@@ -170,7 +173,7 @@ func (f *JSONFormatter) appendAll(dst []byte, n *node, i *streaminfo.Info) []byt
 
 func (f *JSONFormatter) appendTyped(dst []byte, o *op, i *streaminfo.Info) ([]byte, bool) {
 	start := len(dst)
-	if !o.number {
+	if !o.bare {
 		dst = append(dst, '"')
 	}
 	dst, ok := o.eval(o, dst, i)
@@ -179,7 +182,7 @@ func (f *JSONFormatter) appendTyped(dst []byte, o *op, i *streaminfo.Info) ([]by
 		return dst[:start], false
 	case !ok:
 		return append(dst[:start], "null"...), true
-	case o.number:
+	case o.bare:
 		return dst, true
 	}
 	return append(escapeFrom(dst, start+1), '"'), true
@@ -193,7 +196,7 @@ func (f *JSONFormatter) appendMixed(dst []byte, ops []op, i *streaminfo.Info) []
 	return append(escapeFrom(dst, start), '"')
 }
 
-func appendQuoted(dst []byte, s string) []byte {
+func appendQuoted[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
 	start := len(dst)
 	return append(escapeFrom(append(dst, s...), start), '"')

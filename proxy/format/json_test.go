@@ -30,6 +30,7 @@ func TestJSON(t *testing.T) {
 		"text", "pla\"in",
 		"nested", jsonObject("d", "%DURATION%", "none", "%UPSTREAM_CLUSTER%"),
 		"list", []any{"%BYTES_SENT%", 1.5, true, nil, "%ROUTE_NAME%", []any{}},
+		"state", "%FILTER_STATE(cluster):4%", "plain", "%FILTER_STATE(cluster:PLAIN):4%", "mix", "<%FILTER_STATE(cluster)%>", "meta", "%DYNAMIC_METADATA(ns):4%",
 		"number", 3.0, "bool", false, "null", nil, "percent", "1%%", "k\n", "v",
 	)
 	for _, row := range []struct {
@@ -40,15 +41,15 @@ func TestJSON(t *testing.T) {
 	}{
 		{
 			"every fact", false, fullInfo(),
-			`{"z":200,"a":"HTTP/1.1","mixed":"\"POST\" -","unset":null,"port":9000,"text":"pla\"in","nested":{"d":62,"none":"alt"},"list":[2,1.5,true,null,"r1",[]],"number":3,"bool":false,"null":null,"percent":"1%","k\n":"v"}`,
+			`{"z":200,"a":"HTTP/1.1","mixed":"\"POST\" -","unset":null,"port":9000,"text":"pla\"in","nested":{"d":62,"none":"alt"},"list":[2,1.5,true,null,"r1",[]],"state":"blue \"1\"","plain":"blue","mix":"<\"blue \\\"1\\\"\">","meta":{"one":"1\n","two":"zwei"},"number":3,"bool":false,"null":null,"percent":"1%","k\n":"v"}`,
 		},
 		{
 			"OP-20: nothing known is null", false, &streaminfo.Info{},
-			`{"z":0,"a":null,"mixed":"\"-\" -","unset":null,"port":null,"text":"pla\"in","nested":{"d":null,"none":null},"list":[0,1.5,true,null,null,[]],"number":3,"bool":false,"null":null,"percent":"1%","k\n":"v"}`,
+			`{"z":0,"a":null,"mixed":"\"-\" -","unset":null,"port":null,"text":"pla\"in","nested":{"d":null,"none":null},"list":[0,1.5,true,null,null,[]],"state":null,"plain":null,"mix":"<->","meta":null,"number":3,"bool":false,"null":null,"percent":"1%","k\n":"v"}`,
 		},
 		{
 			"omit_empty_values leaves it out", true, &streaminfo.Info{},
-			`{"z":0,"mixed":"\"\" ","text":"pla\"in","nested":{},"list":[0,1.5,true,[]],"number":3,"bool":false,"percent":"1%","k\n":"v"}`,
+			`{"z":0,"mixed":"\"\" ","text":"pla\"in","nested":{},"list":[0,1.5,true,[]],"mix":"<>","number":3,"bool":false,"percent":"1%","k\n":"v"}`,
 		},
 	} {
 		t.Run(row.title, func(t *testing.T) {

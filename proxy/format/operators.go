@@ -35,6 +35,10 @@ func compileCommand(c command) (op, error) {
 			return o, fmt.Errorf("argument %q: want ALLOW_WHITESPACES", c.argument)
 		}
 		return o, c.plain(true)
+	case "DYNAMIC_METADATA":
+		return compileMetadata(c)
+	case "FILTER_STATE":
+		return compileFilterState(c)
 	case "GRPC_STATUS":
 		if err := c.plain(true); err != nil {
 			return o, err
@@ -85,11 +89,9 @@ func (c *command) plain(argument bool) error {
 
 // unsupported are operators of Envoy whose facts this proxy does not have.
 var unsupported = map[string]string{
-	"DYNAMIC_METADATA":      "no filter sets metadata",
 	"CLUSTER_METADATA":      "clusters have no metadata",
-	"UPSTREAM_METADATA":     "endpoints have no metadata",
-	"FILTER_STATE":          "no filter sets state",
-	"UPSTREAM_FILTER_STATE": "no filter sets state",
+	"UPSTREAM_METADATA":     "the endpoint's metadata is not kept",
+	"UPSTREAM_FILTER_STATE": "no filter sets state of an upstream connection",
 	"METHOD":                "generic proxy only; use REQ(:METHOD)",
 	"PATH":                  "generic proxy only; use REQ(:PATH)",
 	"HOST":                  "generic proxy only; use REQ(:AUTHORITY)",
@@ -149,15 +151,16 @@ var operators = map[string]op{
 	"DOWNSTREAM_LOCAL_ADDRESS":                      address(local, whole),
 	"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":         address(local, ipOnly),
 	"DOWNSTREAM_LOCAL_PORT":                         address(local, portOnly),
-	// Nothing rewrites the local address of a connection, so direct and effective are one.
-	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":              address(local, whole),
-	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": address(local, ipOnly),
-	"DOWNSTREAM_DIRECT_LOCAL_PORT":                 address(local, portOnly),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":               address(directLocal, whole),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT":  address(directLocal, ipOnly),
+	"DOWNSTREAM_DIRECT_LOCAL_PORT":                  address(directLocal, portOnly),
 
 	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": conn((*streaminfo.Connection).TransportFailure),
 	"REQUESTED_SERVER_NAME":               conn((*streaminfo.Connection).ServerName),
+	"TLS_JA3_FINGERPRINT":                 extra(func(x *streaminfo.Extra) []byte { return x.JA3 }),
+	"TLS_JA4_FINGERPRINT":                 extra(func(x *streaminfo.Extra) []byte { return x.JA4 }),
 	"FILTER_CHAIN_NAME":                   conn((*streaminfo.Connection).FilterChain),
-	"CONNECTION_ID": {number: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	"CONNECTION_ID": {bare: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		if i.Conn == nil {
 			return dst, false
 		}
@@ -171,17 +174,12 @@ var operators = map[string]op{
 	"LOCAL_REPLY_BODY": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		return append(dst, i.LocalReplyBody...), true
 	}},
-	"ACCESS_LOG_TYPE": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
-		if i.End == 0 {
-			return append(dst, "NotSet"...), true // a header or a local reply, not a log line
-		}
-		return append(dst, "DownstreamEnd"...), true
-	}},
-	"GRPC_STATUS_NUMBER": {eval: appendGRPCStatus, number: true, grpc: grpcNumber, request: true, response: true},
+	"ACCESS_LOG_TYPE":    text(func(i *streaminfo.Info) string { return i.LogType.String() }),
+	"GRPC_STATUS_NUMBER": {eval: appendGRPCStatus, bare: true, grpc: grpcNumber, request: true, response: true},
 }
 
 func number(field func(*streaminfo.Info) uint64) op {
-	return op{number: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	return op{bare: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		return strconv.AppendUint(dst, field(i), 10), true
 	}}
 }
@@ -191,7 +189,7 @@ func text(field func(*streaminfo.Info) string) op {
 	return op{eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) { return appendText(dst, field(i)) }}
 }
 
-func conn(field func(*streaminfo.Connection) string) op {
+func conn[T string | []byte](field func(*streaminfo.Connection) T) op {
 	return op{eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		if i.Conn == nil {
 			return dst, false
@@ -200,7 +198,18 @@ func conn(field func(*streaminfo.Connection) string) op {
 	}}
 }
 
-func appendText(dst []byte, s string) ([]byte, bool) { return append(dst, s...), s != "" }
+func extra(field func(*streaminfo.Extra) []byte) op {
+	return conn(func(c *streaminfo.Connection) []byte {
+		if c.Extra == nil {
+			return nil
+		}
+		return field(c.Extra)
+	})
+}
+
+func appendText[T string | []byte](dst []byte, s T) ([]byte, bool) {
+	return append(dst, s...), len(s) > 0
+}
 
 func appendNothing(_ *op, dst []byte, _ *streaminfo.Info) ([]byte, bool) { return dst, false }
 
@@ -220,10 +229,6 @@ func appendDetails(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 
 // isTLS says whether name is an operator about a TLS connection. On a plain one the fact is absent.
 func isTLS(name string) bool {
-	switch name {
-	case "TLS_JA3_FINGERPRINT", "TLS_JA4_FINGERPRINT":
-		return true
-	}
 	side, ok := strings.CutPrefix(name, "DOWNSTREAM_")
 	if !ok {
 		if side, ok = strings.CutPrefix(name, "UPSTREAM_"); !ok {

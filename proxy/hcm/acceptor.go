@@ -1,11 +1,10 @@
 package hcm
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
-	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/listener"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -44,13 +43,12 @@ func (p *streamPool) Put(st *stream) {
 	p.kept++
 }
 
-// Acceptor is one loop's end of an HTTP listener: it makes a serverConn of each connection and knows
-// the live ones. Loop-owned.
+// Acceptor is one loop's end of an HTTP filter chain: it makes a serverConn of each connection and
+// knows the live ones. Loop-owned.
 type Acceptor struct {
-	w    *worker.Worker
-	live *Live
-	ls   *stats.ListenerStats
-	ws   *stats.ListenerWorkerStats
+	w       *worker.Worker
+	live    *Live
+	account *listener.Account
 
 	streams streamPool
 	free    *serverConn
@@ -58,8 +56,6 @@ type Acceptor struct {
 	first   *serverConn // live connections
 	count   int
 
-	// held: connections are accepted and not read from, until Open.
-	held bool
 	// drainNow is true while responses may have to end their connections; the rest says which.
 	drainNow     bool
 	healthFailed bool  // every response, until the health check passes again (OP-50)
@@ -67,33 +63,18 @@ type Acceptor struct {
 	drainOver    int64 // how long until every response does; 0 at once
 }
 
-// NewAcceptor makes a loop's end of a listener. live is shared with the control plane, which swaps
-// the Config when routes change. What clients send waits until Open.
-func NewAcceptor(w *worker.Worker, live *Live, ls *stats.ListenerStats, ws *stats.ListenerWorkerStats) *Acceptor {
-	return &Acceptor{w: w, live: live, ls: ls, ws: ws, held: true}
+var _ listener.Terminal = (*Acceptor)(nil)
+
+// NewAcceptor makes a loop's end of a filter chain. live is shared with the control plane, which swaps
+// the Config when routes change.
+func NewAcceptor(w *worker.Worker, live *Live, account *listener.Account) *Acceptor {
+	return &Acceptor{w: w, live: live, account: account}
 }
 
 const maxKeptConns = 4096
 
-// Socket is the acceptor of one of a listener's addresses. local is what connections to it have as
-// their own end; invalid when the socket is bound to a wildcard and each has to ask.
-func (a *Acceptor) Socket(local netip.AddrPort) engine.Acceptor { return &socket{a, local} }
-
-type socket struct {
-	a     *Acceptor
-	local netip.AddrPort
-}
-
-// OnAccept implements engine.Acceptor.
-func (s *socket) OnAccept(c *engine.Conn) engine.Handler {
-	local := s.local
-	if !local.IsValid() {
-		local = c.LocalAddr()
-	}
-	return s.a.accept(c, local)
-}
-
-func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
+// Serve implements listener.Terminal.
+func (a *Acceptor) Serve(c *engine.Conn, facts *streaminfo.Connection) engine.Handler {
 	cfg := a.live.Load()
 	s := a.free
 	if s == nil {
@@ -103,17 +84,10 @@ func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 		a.kept--
 		s.next, s.closing = nil, false
 	}
-	s.c, s.a, s.cfg, s.stats = c, a, cfg, cfg.stats
+	s.c, s.a, s.cfg, s.stats, s.facts = c, a, cfg, cfg.stats, *facts
 	s.timer.Handler = s
-	s.facts = streaminfo.Connection{ID: c.ID(), Remote: c.RemoteAddr(), Local: local, Listener: &cfg.shared}
-	if !s.facts.Remote.IsValid() {
-		s.facts.Listener = &cfg.sharedPipe
-	}
 	c.SetWatermarks(cfg.bufferLimit)
 	c.SetReadLimit(cfg.parse.MaxHeadBytes + 4096)
-	if a.held {
-		c.PauseRead()
-	}
 	a.link(s)
 	now := a.w.Loop.Now()
 	s.idleSince = now
@@ -129,11 +103,6 @@ func (a *Acceptor) accept(c *engine.Conn, local netip.AddrPort) engine.Handler {
 	sh.Inc(hs.DownstreamCxHTTP1Total)
 	sh.GaugeAdd(hs.DownstreamCxActive, 1)
 	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, 1)
-	sh.Inc(a.ls.DownstreamCxTotal)
-	sh.GaugeAdd(a.ls.DownstreamCxActive, 1)
-	sh.Inc(a.ws.DownstreamCxTotal)
-	sh.GaugeAdd(a.ws.DownstreamCxActive, 1)
-	s.facts.StartNs = now
 	return s
 }
 
@@ -185,10 +154,7 @@ func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 		sh.Inc(whichActive)
 	}
 	sh.Record(hs.DownstreamCxLengthMs, ms)
-	sh.GaugeAdd(a.ls.DownstreamCxActive, -1)
-	sh.GaugeAdd(a.ws.DownstreamCxActive, -1)
-	sh.Inc(a.ls.DownstreamCxDestroy)
-	sh.Record(a.ls.DownstreamCxLengthMs, ms)
+	a.account.Closed(c, &s.facts, nil)
 	a.unlink(s)
 	if a.kept < maxKeptConns {
 		s.reset()
@@ -199,15 +165,6 @@ func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
 	s.closing = true
 	if s.timer.Armed() {
 		a.w.Loop.Disarm(&s.timer)
-	}
-}
-
-// Open begins to serve the connections there are and those to come: the listener is part of the
-// configuration in force. Runs on the loop.
-func (a *Acceptor) Open() {
-	a.held = false
-	for s := a.first; s != nil; s = s.nextLive {
-		s.c.ResumeRead()
 	}
 }
 

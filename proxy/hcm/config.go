@@ -11,7 +11,6 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/route"
 	"github.com/sluiceproxy/sluice/proxy/stats"
-	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // Config is a connection manager compiled for use by every loop. Immutable. A stream keeps the one
@@ -28,8 +27,6 @@ type Config struct {
 	paths       http1.PathOptions
 	hcase       http1.HeaderCase
 	replies     localReplies
-	shared      streaminfo.Listener
-	sharedPipe  streaminfo.Listener // for connections over a unix socket
 	bufferLimit int
 	// retainResponse: a log reads the response head after its bytes would be gone.
 	retainResponse bool
@@ -45,10 +42,9 @@ type Deps struct {
 // Live is the place a listener's loops read its current Config from.
 type Live = atomic.Pointer[Config]
 
-// Compile makes the runtime form of a connection manager. address names the listener in stats.
-// Errors carry the path within the manager.
-func Compile(l *conf.Listener, address string, d Deps) (*Config, error) {
-	c := l.FilterChain.HTTP
+// Compile makes the runtime form of a connection manager of listener l. address names the listener in
+// stats. Errors carry the path within the manager.
+func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d *Deps) (*Config, error) {
 	table, err := route.Compile(c.Routes, route.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("route_config: %w", err)
@@ -58,8 +54,6 @@ func Compile(l *conf.Listener, address string, d Deps) (*Config, error) {
 		forwarded:   forwarded.Compile(c, d.Node),
 		stats:       stats.NewHTTPStats(d.Registry, c.StatPrefix),
 		listener:    stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
-		shared:      streaminfo.Listener{Name: l.Name, FilterChain: l.FilterChain.Name},
-		sharedPipe:  streaminfo.Listener{Name: l.Name, FilterChain: l.FilterChain.Name, Pipe: firstPipe(l)},
 		bufferLimit: int(l.PerConnectionBufferLimitBytes),
 	}
 	for i, lc := range c.AccessLogs {
@@ -86,16 +80,6 @@ func Compile(l *conf.Listener, address string, d Deps) (*Config, error) {
 		return nil, fmt.Errorf("local_reply_config: %w", err)
 	}
 	return out, nil
-}
-
-// firstPipe returns the listener's unix socket; a socket does not say which of several it came to.
-func firstPipe(l *conf.Listener) string {
-	for i := range l.Addresses {
-		if p := l.Addresses[i].Pipe; p != "" {
-			return p
-		}
-	}
-	return ""
 }
 
 // Close gives back what Compile took: log files. Nothing may use the Config any more.

@@ -289,6 +289,7 @@ func (st *stream) finish(whole bool, r reason.Reason) {
 		st.info.End = st.w.Loop.Now()
 	}
 	st.charge()
+	st.info.LogType = streaminfo.DownstreamEnd
 	for _, l := range st.cfg.logs {
 		l.Log(st.w.Logs, &st.info)
 	}

@@ -156,6 +156,19 @@ const (
 	OverloadShed
 	Draining
 	Stopped
+	SessionEnded
+	SessionIdle
+	SessionDuration
+	SessionDownstreamReset
+	SessionUpstreamReset
+	NoFilterChain
+	ListenerFilterTimeout
+	ListenerFilterRefused
+	ListenerFilterClosed
+	RBACDenied
+	ConnectionLimited
+	ConnectionRateLimited
+	NetworkFilterRefused
 	numReasons
 )
 
@@ -326,8 +339,57 @@ var Table = [numReasons]Entry{
 		Name: "overload", Flag: OverloadManagerTerminated, Status: 503, Details: "overload", Body: "envoy overloaded", Overloaded: true,
 		Sentence: "The proxy sheds load: one of its own limits is reached.",
 	},
-	Draining: {Name: "draining", Details: "drain", Sentence: "The listener drains; the connection ended in order."},
-	Stopped:  {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
+	Draining:     {Name: "draining", Details: "drain", Sentence: "The listener drains; the connection ended in order."},
+	SessionEnded: {Name: "session_ended", Sentence: "Both sides of the TCP session ended it in order."},
+	SessionIdle: {
+		Name: "session_idle", Details: "tcp_session_idle_timeout",
+		Sentence: "No byte moved either way for the TCP proxy's idle_timeout (or the connection's own).",
+	},
+	SessionDuration: {
+		Name: "session_duration", Flag: DurationTimeout, Details: "max_connection_duration_reached",
+		Sentence: "The connection lived longer than max_downstream_connection_duration.",
+	},
+	SessionDownstreamReset: {
+		Name: "session_downstream_reset", Flag: DownstreamConnectionTermination, Details: "downstream_remote_disconnect",
+		Sentence: "The client reset the connection, or left before the upstream was connected.",
+	},
+	SessionUpstreamReset: {
+		Name: "session_upstream_reset", Flag: UpstreamConnectionTermination, Details: "upstream_connection_termination", Upstream: true,
+		Sentence: "The endpoint reset the connection in the middle of the session.",
+	},
+	NoFilterChain: {
+		Name: "no_filter_chain", Flag: NoRouteFound, Details: "filter_chain_not_found",
+		Sentence: "No filter chain of the listener matches the connection, and there is no default_filter_chain.",
+	},
+	ListenerFilterTimeout: {
+		Name: "listener_filter_timeout", Details: "listener_filter_timeout",
+		Sentence: "The client did not send what the listener filters wait for within listener_filters_timeout.",
+	},
+	ListenerFilterRefused: {
+		Name: "listener_filter_refused", Details: "listener_filter_refused",
+		Sentence: "A listener filter refused the beginning of the connection: a PROXY header or a ClientHello that is missing, malformed or not allowed.",
+	},
+	ListenerFilterClosed: {
+		Name: "listener_filter_closed", Flag: DownstreamConnectionTermination, Details: "downstream_remote_disconnect",
+		Sentence: "The client closed the connection before the listener filters had seen enough of it.",
+	},
+	RBACDenied: {
+		Name: "rbac_denied", Details: "rbac_access_denied_matched_policy[none]",
+		Sentence: "A network RBAC filter refused the connection; the details name the policy that did, none when no policy allowed it.",
+	},
+	ConnectionLimited: {
+		Name: "connection_limited", Details: "over_connection_limit",
+		Sentence: "The filter chain's connection_limit has max_connections connections.",
+	},
+	ConnectionRateLimited: {
+		Name: "connection_rate_limited", Flag: RateLimited, Details: "local_ratelimit_close_over_limit",
+		Sentence: "The filter chain's local_ratelimit had no token left for the connection.",
+	},
+	NetworkFilterRefused: {
+		Name: "network_filter_refused", Details: "network_filter_refused",
+		Sentence: "A network filter of the embedding program refused the connection and gave no reason of its own.",
+	},
+	Stopped: {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
 }
 
 var bodies = func() (out [numReasons][]byte) {

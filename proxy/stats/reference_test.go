@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluiceproxy/sluice/proxy"
 	"github.com/sluiceproxy/sluice/proxy/conf"
@@ -19,11 +20,18 @@ var rewrite = flag.Bool("rewrite", false, "write STATS.md")
 func TestReferenceIsCurrent(t *testing.T) {
 	hcm := conf.NewHTTPConnectionManager("MANAGER")
 	hcm.Routes = &conf.RouteConfiguration{}
-	l := conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), hcm)
+	l := conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), &conf.FilterChain{HTTP: hcm, Filters: networkFilters()})
 	l.StatPrefix = "LISTENER"
 	c := conf.NewCluster("CLUSTER", netip.MustParseAddrPort("127.0.0.1:1"))
 	c.Breakers[0].TrackRemaining, c.Breakers[1].TrackRemaining = true, true
-	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l}, Clusters: []*conf.Cluster{c}}, Concurrency: 1})
+	clusters := []*conf.Cluster{c}
+	for name, lb := range map[string]conf.LBPolicy{"ring": conf.RingHash, "maglev": conf.Maglev} {
+		k := conf.NewCluster(name)
+		k.StatName, k.LB = c.Name, lb
+		k.Subsets = &conf.Subsets{Selectors: []conf.SubsetSelector{{Keys: []string{"key"}}}}
+		clusters = append(clusters, k)
+	}
+	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l}, Clusters: clusters}, Concurrency: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +39,11 @@ func TestReferenceIsCurrent(t *testing.T) {
 	m := s.Registry().Collect()
 	rows := map[string][]string{}
 	add := func(name, kind string) {
-		name = strings.NewReplacer("MANAGER", "<stat_prefix>", "LISTENER", "<address>", "CLUSTER", "<cluster>", "worker_0", "worker_<n>").Replace(name)
-		root, _, _ := strings.Cut(name, ".")
+		name = strings.NewReplacer("MANAGER", "<stat_prefix>", "FILTER", "<stat_prefix>", "SHADOW", "<shadow_rules_stat_prefix>", "LISTENER", "<address>", "CLUSTER", "<cluster>", "worker_0", "worker_<n>").Replace(name)
+		root, rest, _ := strings.Cut(name, ".")
+		if root == "<stat_prefix>" {
+			root, _, _ = strings.Cut(rest, ".")
+		}
 		rows[root] = append(rows[root], fmt.Sprintf("| `%s` | %s |", name, kind))
 	}
 	for _, x := range m.Counters {
@@ -56,7 +67,8 @@ Names are Envoy's. The admin interface serves them at ` + "`/stats`" + ` under t
 
 Besides these, responses are counted by status as they occur: ` + "`cluster.<cluster>.upstream_rq_<code>`" + `, and
 ` + "`upstream_rq_<code>`, `upstream_rq_<n>xx`, `upstream_rq_completed` and `upstream_rq_time` below `canary.`, `internal.`" + `
-and ` + "`external.`" + `. ` + "`remaining_*`" + ` needs track_remaining of the circuit breaker.
+and ` + "`external.`" + `. ` + "`remaining_*`" + ` needs track_remaining of the circuit breaker, ` + "`lb_subsets_*`" + ` an
+lb_subset_config with selectors, ` + "`ring_hash_lb.*` and `maglev_lb.*`" + ` that lb_policy.
 `)
 	roots := make([]string, 0, len(rows))
 	for root := range rows {
@@ -75,5 +87,15 @@ and ` + "`external.`" + `. ` + "`remaining_*`" + ` needs track_remaining of the 
 	}
 	if got, err := os.ReadFile("STATS.md"); err != nil || string(got) != b.String() {
 		t.Errorf("STATS.md is not current (%v): run this test with -rewrite", err)
+	}
+}
+
+// networkFilters are those with statistics.
+func networkFilters() []conf.NetworkFilter {
+	return []conf.NetworkFilter{
+		{SetFilterState: &conf.SetFilterState{}},
+		{RBAC: &conf.NetworkRBAC{StatPrefix: "FILTER", ShadowRulesStatPrefix: "SHADOW"}},
+		{ConnectionLimit: &conf.ConnectionLimit{StatPrefix: "FILTER", MaxConnections: 1}},
+		{LocalRateLimit: &conf.NetworkLocalRateLimit{StatPrefix: "FILTER", MaxTokens: 1, TokensPerFill: 1, FillInterval: time.Second}},
 	}
 }

@@ -2,8 +2,8 @@ package stats
 
 // ClusterStats is cluster.<name>. (clusters.md 9, router.md 11.2). What discovery moves is cold; the
 // rest is moved by the loops. Names that only TLS, HTTP/2, HTTP/3, EDS, health checks, outlier
-// detection, subsets, retries or internal redirects can move come with those; the circuit breakers' gauges are computed from the
-// breakers (Registry.GaugeFunc).
+// detection, retries or internal redirects can move come with those; subsets and hashing have scopes
+// of their own; the circuit breakers' gauges are computed from the breakers (Registry.GaugeFunc).
 type ClusterStats struct {
 	UpstreamCxTotal                     Counter `stat:"upstream_cx_total"`
 	UpstreamCxHTTP1Total                Counter `stat:"upstream_cx_http1_total"`
@@ -24,6 +24,7 @@ type ClusterStats struct {
 	UpstreamCxTxBytesTotal              Counter `stat:"upstream_cx_tx_bytes_total"`
 	UpstreamCxProtocolError             Counter `stat:"upstream_cx_protocol_error"`
 	UpstreamCxMaxRequests               Counter `stat:"upstream_cx_max_requests"`
+	UpstreamCxConnectAttemptsExceeded   Counter `stat:"upstream_cx_connect_attempts_exceeded"`
 	UpstreamCxNoneHealthy               Counter `stat:"upstream_cx_none_healthy"`
 
 	UpstreamFlowControlPausedReadingTotal  Counter `stat:"upstream_flow_control_paused_reading_total"`
@@ -68,6 +69,53 @@ type ClusterStats struct {
 func NewClusterStats(r *Registry, statName string) *ClusterStats {
 	s := new(ClusterStats)
 	register(r, "cluster."+Clean(statName)+".", s)
+	return s
+}
+
+// SubsetStats is cluster.<name>.lb_subsets_ (clusters.md 5), of clusters with subsets. What the hosts'
+// metadata moves is cold and counts once, however many loops there are.
+type SubsetStats struct {
+	LbSubsetsSelected      Counter `stat:"lb_subsets_selected"`
+	LbSubsetsFallback      Counter `stat:"lb_subsets_fallback"`
+	LbSubsetsFallbackPanic Counter `stat:"lb_subsets_fallback_panic"`
+
+	LbSubsetsCreated                      *ColdCounter `stat:"lb_subsets_created"`
+	LbSubsetsRemoved                      *ColdCounter `stat:"lb_subsets_removed"`
+	LbSubsetsActive                       *ColdGauge   `stat:"lb_subsets_active"`
+	LbSubsetsSingleHostPerSubsetDuplicate *ColdGauge   `stat:"lb_subsets_single_host_per_subset_duplicate"`
+}
+
+// NewSubsetStats registers cluster.<statName>.lb_subsets_.
+func NewSubsetStats(r *Registry, statName string) *SubsetStats {
+	s := new(SubsetStats)
+	register(r, "cluster."+Clean(statName)+".", s)
+	return s
+}
+
+// RingHashStats is cluster.<name>.ring_hash_lb. (CL-13), of clusters with that policy.
+type RingHashStats struct {
+	Size             *ColdGauge `stat:"size"`
+	MinHashesPerHost *ColdGauge `stat:"min_hashes_per_host"`
+	MaxHashesPerHost *ColdGauge `stat:"max_hashes_per_host"`
+}
+
+// NewRingHashStats registers cluster.<statName>.ring_hash_lb.
+func NewRingHashStats(r *Registry, statName string) *RingHashStats {
+	s := new(RingHashStats)
+	register(r, "cluster."+Clean(statName)+".ring_hash_lb.", s)
+	return s
+}
+
+// MaglevStats is cluster.<name>.maglev_lb. (CL-13), of clusters with that policy.
+type MaglevStats struct {
+	MinEntriesPerHost *ColdGauge `stat:"min_entries_per_host"`
+	MaxEntriesPerHost *ColdGauge `stat:"max_entries_per_host"`
+}
+
+// NewMaglevStats registers cluster.<statName>.maglev_lb.
+func NewMaglevStats(r *Registry, statName string) *MaglevStats {
+	s := new(MaglevStats)
+	register(r, "cluster."+Clean(statName)+".maglev_lb.", s)
 	return s
 }
 

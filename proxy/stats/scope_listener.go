@@ -7,7 +7,13 @@ type ListenerStats struct {
 	DownstreamCxTotal   Counter `stat:"downstream_cx_total"`
 	DownstreamCxDestroy Counter `stat:"downstream_cx_destroy"`
 
-	DownstreamCxActive Gauge `stat:"downstream_cx_active"`
+	DownstreamPreCxTimeout              Counter `stat:"downstream_pre_cx_timeout"`
+	DownstreamListenerFilterRemoteClose Counter `stat:"downstream_listener_filter_remote_close"`
+	DownstreamListenerFilterError       Counter `stat:"downstream_listener_filter_error"`
+	NoFilterChainMatch                  Counter `stat:"no_filter_chain_match"`
+
+	DownstreamCxActive    Gauge `stat:"downstream_cx_active"`
+	DownstreamPreCxActive Gauge `stat:"downstream_pre_cx_active"`
 
 	DownstreamCxLengthMs Histogram `stat:"downstream_cx_length_ms,ms"`
 }

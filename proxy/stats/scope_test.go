@@ -71,7 +71,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 		{
 			title: "clusters.md 9 and router.md 11.2", prefix: "cluster.a_b.",
 			open: func(r *Registry) { NewClusterStats(r, "a:b") },
-			want: `upstream_cx_{total,http1_total,connect_fail,connect_timeout,idle_timeout,max_duration_reached,overflow,pool_overflow,destroy,destroy_local,destroy_remote,destroy_with_active_rq,destroy_local_with_active_rq,destroy_remote_with_active_rq,close_notify,rx_bytes_total,tx_bytes_total,protocol_error,max_requests,none_healthy}
+			want: `upstream_cx_{total,http1_total,connect_fail,connect_timeout,idle_timeout,max_duration_reached,overflow,pool_overflow,destroy,destroy_local,destroy_remote,destroy_with_active_rq,destroy_local_with_active_rq,destroy_remote_with_active_rq,close_notify,rx_bytes_total,tx_bytes_total,protocol_error,max_requests,none_healthy,connect_attempts_exceeded}
 				upstream_flow_control_{paused_reading_total,resumed_reading_total,backed_up_total,drained_total}
 				membership_change update_{attempt,success,failure,empty,no_rebuild} lb_healthy_panic
 				upstream_cx_active(g) membership_{total(g),healthy(g),degraded(g),excluded(g)} max_host_weight(g) warming_state(g)
@@ -97,6 +97,21 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			title: "operations.md 3, listener manager", prefix: "listener_manager.",
 			open: func(r *Registry) { NewListenerManagerStats(r) },
 			want: "listener_{added,modified,removed,stopped,create_success,create_failure,in_place_updated} total_listeners_{active(g),warming(g),draining(g)} total_filter_chains_draining(g) workers_started(g)",
+		},
+		{
+			title: "clusters.md 5, subsets", prefix: "cluster.a_b.",
+			open: func(r *Registry) { NewSubsetStats(r, "a:b") },
+			want: "lb_subsets_{active(g),created,removed,selected,fallback,fallback_panic,single_host_per_subset_duplicate(g)}",
+		},
+		{
+			title: "CL-13, ring hash", prefix: "cluster.a_b.",
+			open: func(r *Registry) { NewRingHashStats(r, "a:b") },
+			want: "ring_hash_lb.{size(g),min_hashes_per_host(g),max_hashes_per_host(g)}",
+		},
+		{
+			title: "CL-13, Maglev", prefix: "cluster.a_b.",
+			open: func(r *Registry) { NewMaglevStats(r, "a:b") },
+			want: "maglev_lb.{min_entries_per_host(g),max_entries_per_host(g)}",
 		},
 		{
 			title: "clusters.md 9, manager", prefix: "cluster_manager.",
@@ -143,7 +158,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 
 // A field's name is the CamelCase of its stat's name, so that code reads like a dashboard.
 func TestFieldsAreNamedAfterTheirStats(t *testing.T) {
-	for _, scope := range []any{HTTPStats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
+	for _, scope := range []any{HTTPStats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, SubsetStats{}, RingHashStats{}, MaglevStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
 		typ := reflect.TypeOf(scope)
 		for i := range typ.NumField() {
 			field := typ.Field(i)

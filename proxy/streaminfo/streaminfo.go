@@ -62,17 +62,43 @@ type Info struct {
 	// Timeout is the router's global timeout in force; 0 none.
 	Timeout time.Duration
 
+	// LogType is %ACCESS_LOG_TYPE% of the line being written; NotSet in headers and local replies.
+	LogType LogType
+
 	RouteName, VirtualHostName string
 	StreamID                   uint64
 	LocalReplyBody             []byte
 	HealthCheck                bool
 }
 
+// LogType says on which occasion a log line is written (data.accesslog.v3.AccessLogType).
+type LogType uint8
+
+// Log types.
+const (
+	NotSet LogType = iota
+	TCPUpstreamConnected
+	TCPPeriodic
+	TCPConnectionStart
+	TCPConnectionEnd
+	DownstreamStart
+	DownstreamPeriodic
+	DownstreamEnd
+)
+
+// String returns the name as logs print it.
+func (t LogType) String() string {
+	return [...]string{
+		"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionStart", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic", "DownstreamEnd",
+	}[t]
+}
+
 // Connection holds the facts of a downstream connection. Owned by its connection, read-only. Small,
 // because an idle connection keeps it.
 type Connection struct {
 	ID uint64
-	// Remote is the peer, Local this end; Remote is invalid for unix sockets.
+	// Remote is the peer, Local this end, as a PROXY header says or the socket; Remote is invalid for
+	// unix sockets.
 	Remote, Local netip.AddrPort
 	// StartNs is when the connection was accepted, on the loop clock.
 	StartNs int64
@@ -80,6 +106,8 @@ type Connection struct {
 	Listener *Listener
 	// Secure holds what TLS found out; nil on plain connections.
 	Secure *Secure
+	// Extra holds what listener and network filters found or set; nil on most connections.
+	Extra *Extra
 }
 
 // Listener is what every connection of a listener's filter chain has in common. Immutable.
@@ -91,7 +119,6 @@ type Listener struct {
 
 // Secure is what is known of a connection with TLS.
 type Secure struct {
-	ServerName       string // SNI
 	TransportFailure string
 }
 
@@ -114,12 +141,36 @@ func (c *Connection) FilterChain() string {
 	return c.Listener.FilterChain
 }
 
-// ServerName returns the SNI; empty on plain connections.
-func (c *Connection) ServerName() string {
-	if c.Secure == nil {
-		return ""
+// ServerName returns the SNI that TLS or a listener filter has seen; empty when there was none.
+func (c *Connection) ServerName() []byte {
+	if c.Extra == nil {
+		return nil
 	}
-	return c.Secure.ServerName
+	return c.Extra.ServerName
+}
+
+// DirectRemote returns the peer of the socket, which Remote is not behind a PROXY header.
+func (c *Connection) DirectRemote() netip.AddrPort {
+	if c.Extra != nil && c.Extra.DirectRemote.IsValid() {
+		return c.Extra.DirectRemote
+	}
+	return c.Remote
+}
+
+// DirectLocal returns the socket's own address.
+func (c *Connection) DirectLocal() netip.AddrPort {
+	if c.Extra != nil && c.Extra.DirectLocal.IsValid() {
+		return c.Extra.DirectLocal
+	}
+	return c.Local
+}
+
+// FilterState returns a value that a network filter set.
+func (c *Connection) FilterState(key string) (value []byte, ok bool) {
+	if c.Extra == nil {
+		return nil, false
+	}
+	return c.Extra.State.Get(key)
 }
 
 // TransportFailure returns why TLS failed; empty when it did not.

@@ -24,6 +24,18 @@ func (e *poolEvents) OnCreated() {
 	e.Load.CxActive++
 }
 
+// tcpEvents are those of TCP sessions, which no HTTP codec counts.
+type tcpEvents struct{ *poolEvents }
+
+// OnCreated is poolEvents', without http1_total.
+func (e tcpEvents) OnCreated() {
+	s, c := e.series()
+	s.Inc(c.UpstreamCxTotal)
+	s.GaugeAdd(c.UpstreamCxActive, 1)
+	e.Load.CxTotal++
+	e.Load.CxActive++
+}
+
 func (e *poolEvents) OnConnected(took time.Duration) {
 	s, c := e.series()
 	s.Record(c.UpstreamCxConnectMs, uint64(took/time.Millisecond))
@@ -39,6 +51,17 @@ func (e *poolEvents) OnConnectFailed(timeout bool) {
 }
 
 func (e *poolEvents) OnDestroyed(d pool.Destroyed) {
+	e.destroyed(d)
+	if d.Connected {
+		s, c := e.series()
+		s.Record(c.UpstreamRqPerCx, uint64(d.Requests))
+	}
+}
+
+// OnDestroyed is poolEvents', without requests per connection.
+func (e tcpEvents) OnDestroyed(d pool.Destroyed) { e.destroyed(d) }
+
+func (e *poolEvents) destroyed(d pool.Destroyed) {
 	s, c := e.series()
 	s.GaugeAdd(c.UpstreamCxActive, -1)
 	e.Load.CxActive--
@@ -54,7 +77,6 @@ func (e *poolEvents) OnDestroyed(d pool.Destroyed) {
 	}
 	if d.Connected {
 		s.Record(c.UpstreamCxLengthMs, uint64(d.Length/time.Millisecond))
-		s.Record(c.UpstreamRqPerCx, uint64(d.Requests))
 	}
 }
 

@@ -5,6 +5,7 @@ package worker
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // Worker is one loop's state.
@@ -30,6 +32,8 @@ type Worker struct {
 	upstreams map[*cluster.Cluster]*Upstream
 
 	conns     obj.List[pool.Conn]
+	extras    []*streaminfo.Extra
+	settlers  []Settler
 	held      held
 	dateUntil int64
 	date      [29]byte
@@ -55,6 +59,11 @@ func (w *Worker) Cluster(name []byte) *Upstream {
 		return u
 	}
 	return w.adopt(c)
+}
+
+// RequestOnDemand looks up a cluster that is not there; see cluster.Manager.
+func (w *Worker) RequestOnDemand(p cluster.Provider, name string, timeout time.Duration, answer func(cluster.Outcome)) *cluster.OnDemandRequest {
+	return w.clusters.RequestOnDemand(p, name, timeout, answer)
 }
 
 // Date returns the Date header's text for now (RFC 9110 5.6.7), rendered once a second.
@@ -146,4 +155,48 @@ func (w *Worker) Do(f func(), wait time.Duration) bool {
 	}
 	<-c.done
 	return true
+}
+
+// maxKeptExtras bounds what a burst leaves behind.
+const maxKeptExtras = 1024
+
+// Extra returns a clean Extra; give it back with PutExtra when its connection is over.
+func (w *Worker) Extra() *streaminfo.Extra {
+	n := len(w.extras)
+	if n == 0 {
+		return new(streaminfo.Extra)
+	}
+	x := w.extras[n-1]
+	w.extras = w.extras[:n-1]
+	return x
+}
+
+// PutExtra takes an Extra back; nil is fine.
+func (w *Worker) PutExtra(x *streaminfo.Extra) {
+	if x == nil || len(w.extras) >= maxKeptExtras {
+		return
+	}
+	x.Reset()
+	w.extras = append(w.extras, x)
+}
+
+// Settler brings statistics up to date that it does not count as things happen, because counting
+// would cost on the hot path. Called on the loop before statistics are read.
+type Settler interface{ Settle() }
+
+// AddSettler makes s be called, RemoveSettler ends that. On the loop, or before it runs.
+func (w *Worker) AddSettler(s Settler) { w.settlers = append(w.settlers, s) }
+
+// RemoveSettler undoes AddSettler.
+func (w *Worker) RemoveSettler(s Settler) {
+	if i := slices.Index(w.settlers, s); i >= 0 {
+		w.settlers = slices.Delete(w.settlers, i, i+1)
+	}
+}
+
+// Settle brings the loop's statistics up to date.
+func (w *Worker) Settle() {
+	for _, s := range w.settlers {
+		s.Settle()
+	}
 }

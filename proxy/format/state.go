@@ -1,0 +1,104 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+)
+
+// compileMetadata compiles %DYNAMIC_METADATA(namespace:key:...):Z%. Values are text, so a path that
+// goes on below a key finds nothing; a namespace by itself is a JSON object of its keys.
+func compileMetadata(c command) (op, error) {
+	o := op{limit: c.limit}
+	var below, found bool
+	o.space, o.key, found = strings.Cut(c.argument, ":")
+	o.key, _, below = strings.Cut(o.key, ":")
+	switch {
+	case o.space == "" || found && o.key == "":
+		return o, fmt.Errorf("argument %q: want namespace:key", c.argument)
+	case below:
+		o.eval = appendNothing
+	case found:
+		o.eval = appendMetadata
+	default:
+		o.eval, o.bare = appendNamespace, true
+	}
+	return o, nil
+}
+
+func appendMetadata(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	if i.Conn == nil || i.Conn.Extra == nil {
+		return dst, false
+	}
+	v, ok := i.Conn.Extra.Metadata.Get(o.space, o.key)
+	return append(dst, v[:cut(len(v), o.limit)]...), ok
+}
+
+func appendNamespace(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	if i.Conn == nil || i.Conn.Extra == nil {
+		return dst, false
+	}
+	start, before := len(dst), byte('{')
+	for at := 0; ; {
+		key, value, ok := i.Conn.Extra.Metadata.Next(o.space, &at)
+		if !ok {
+			break
+		}
+		dst = appendQuoted(append(dst, before), key)
+		dst = appendQuoted(append(dst, ':'), value)
+		before = ','
+	}
+	if before == '{' {
+		return dst, false
+	}
+	dst = append(dst, '}')
+	return dst[:start+cut(len(dst)-start, o.limit)], true
+}
+
+// compileFilterState compiles %FILTER_STATE(key:form:field):Z%. The form is PLAIN, the text; TYPED,
+// the default, the text as a JSON string; or FIELD, one field of an object. Objects are kept as one
+// value for each field, under "key:field".
+func compileFilterState(c command) (op, error) {
+	o := op{limit: c.limit}
+	key, form, formed := strings.Cut(c.argument, ":")
+	form, name, named := strings.Cut(form, ":")
+	o.key = key
+	switch {
+	case key == "":
+		return o, errors.New("the key is missing")
+	case named != (form == "FIELD") || named && name == "":
+		return o, fmt.Errorf("argument %q: FIELD, and nothing else, is followed by the name of a field", c.argument)
+	case form == "FIELD":
+		o.key, o.eval = key+":"+name, appendFilterState
+	case form == "PLAIN":
+		o.eval = appendFilterState
+	case form == "TYPED", !formed:
+		o.eval, o.bare = appendTypedFilterState, true
+	default:
+		return o, fmt.Errorf("argument %q: want PLAIN, TYPED or FIELD after the key", c.argument)
+	}
+	return o, nil
+}
+
+func appendFilterState(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	if i.Conn == nil {
+		return dst, false
+	}
+	v, ok := i.Conn.FilterState(o.key)
+	return append(dst, v[:cut(len(v), o.limit)]...), ok
+}
+
+func appendTypedFilterState(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	if i.Conn == nil {
+		return dst, false
+	}
+	v, ok := i.Conn.FilterState(o.key)
+	if !ok {
+		return dst, false
+	}
+	start := len(dst)
+	dst = appendQuoted(dst, v)
+	return dst[:start+cut(len(dst)-start, o.limit)], true
+}

@@ -1,0 +1,126 @@
+package listener
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluiceproxy/sluice/proxy/accesslog"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/network"
+	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+)
+
+// Config is a listener compiled for use by every loop. Immutable.
+type Config struct {
+	filters   []filter
+	keepBytes int // the most a filter may have to wait for
+	timeout   time.Duration
+	goOn      bool // at the timeout, with what is known
+	match     *matcher
+	logs      []*accesslog.Logger
+	// facts of connections that no chain has taken yet; pipe for those to a unix socket.
+	shared, sharedPipe streaminfo.Listener
+}
+
+// Live is the place a listener's loops read its current Config from.
+type Live = atomic.Pointer[Config]
+
+// Chain is a filter chain compiled for use by every loop. Immutable.
+type Chain struct {
+	conf    *conf.FilterChain
+	filters []network.Filter
+	// closers are those of filters that want to hear of ends; nil where one does not.
+	closers []network.Closer
+	needs   bool // some filter wants to hear: connections need an Extra
+	shared  streaminfo.Listener
+	pipe    streaminfo.Listener
+	ends    []Terminal // by loop
+}
+
+// Deps are the process-wide parts a Config is compiled against.
+type Deps struct {
+	Registry *stats.Registry
+	Logs     *accesslog.Manager
+	Network  network.Deps
+}
+
+// NewChain compiles what comes before the terminal filter. ends are the terminal filter's, one for
+// each loop. Errors carry the path within the chain.
+func NewChain(l *conf.Listener, c *conf.FilterChain, ends []Terminal, d *Deps) (*Chain, error) {
+	out := &Chain{
+		conf: c, ends: ends,
+		shared: streaminfo.Listener{Name: l.Name, FilterChain: c.Name},
+		pipe:   streaminfo.Listener{Name: l.Name, FilterChain: c.Name, Pipe: firstPipe(l)},
+	}
+	for i := range c.Filters {
+		f, err := network.Compile(&c.Filters[i], d.Network)
+		if err != nil {
+			return nil, fmt.Errorf("filters[%d]: %w", i, err)
+		}
+		closer, _ := f.(network.Closer)
+		out.filters, out.closers = append(out.filters, f), append(out.closers, closer)
+		out.needs = out.needs || closer != nil
+	}
+	return out, nil
+}
+
+// Leave tells the network filters that a connection they admitted is over; see streaminfo.Extra.
+func (c *Chain) Leave(facts *streaminfo.Connection) { c.leave(facts, len(c.closers)) }
+
+// leave tells the first n filters.
+func (c *Chain) leave(facts *streaminfo.Connection, n int) {
+	for _, closer := range c.closers[:n] {
+		if closer != nil {
+			closer.OnConnectionClosed(facts)
+		}
+	}
+}
+
+// Compile makes the runtime form of a listener. chains are those of l.FilterChains in order; fallback
+// that of l.DefaultFilterChain, nil for none.
+func Compile(l *conf.Listener, chains []*Chain, fallback *Chain, d *Deps) (*Config, error) {
+	out := &Config{
+		timeout: l.FiltersTimeout, goOn: l.ContinueOnFiltersTimeout,
+		shared: streaminfo.Listener{Name: l.Name}, sharedPipe: streaminfo.Listener{Name: l.Name, Pipe: firstPipe(l)},
+	}
+	var err error
+	if out.match, err = compileMatch(chains, fallback); err != nil {
+		return nil, err
+	}
+	for i := range l.Filters {
+		f, err := compileFilter(&l.Filters[i], d.Registry)
+		if err != nil {
+			return nil, fmt.Errorf("listener_filters[%d]: %w", i, err)
+		}
+		out.filters = append(out.filters, f)
+		out.keepBytes = max(out.keepBytes, f.keepBytes())
+	}
+	for i, lc := range l.AccessLogs {
+		logger, err := d.Logs.Compile(lc)
+		if err != nil {
+			out.Close()
+			return nil, fmt.Errorf("access_log[%d]: %w", i, err)
+		}
+		out.logs = append(out.logs, logger)
+	}
+	return out, nil
+}
+
+// Close gives back what Compile took: log files. Nothing may use the Config any more.
+func (c *Config) Close() {
+	for _, l := range c.logs {
+		l.Close()
+	}
+}
+
+// firstPipe returns the listener's unix socket; a socket does not say which of several it came to.
+func firstPipe(l *conf.Listener) string {
+	for i := range l.Addresses {
+		if p := l.Addresses[i].Pipe; p != "" {
+			return p
+		}
+	}
+	return ""
+}

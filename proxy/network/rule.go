@@ -1,0 +1,188 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"regexp"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+)
+
+// rule is a compiled permission or principal of RBAC. Immutable.
+type rule struct {
+	kind     conf.RBACRuleKind
+	rules    []rule
+	prefix   netip.Prefix
+	from, to uint32
+	key      string
+	name     nameMatcher
+}
+
+// compileRules compiles a list that may not be empty; at names it in errors.
+func compileRules(list []*conf.RBACRule, at string) ([]rule, error) {
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%s: needs at least one", at)
+	}
+	out := make([]rule, len(list))
+	for i, c := range list {
+		here := fmt.Sprintf("%s[%d]", at, i)
+		if c == nil {
+			return nil, fmt.Errorf("%s: nothing there", here)
+		}
+		if err := out[i].compile(c, here); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (r *rule) compile(c *conf.RBACRule, at string) (err error) {
+	*r = rule{kind: c.Kind, from: c.PortFrom, to: c.PortTo, key: c.Key}
+	switch c.Kind {
+	case conf.RBACAny:
+		return nil
+	case conf.RBACAnd, conf.RBACOr, conf.RBACNot:
+		if r.rules, err = compileRules(c.Rules, at+".rules"); err != nil {
+			return err
+		}
+		if c.Kind == conf.RBACNot && len(r.rules) != 1 {
+			err = errors.New("negates one rule")
+		}
+	case conf.RBACDestinationPort:
+		if c.PortFrom >= c.PortTo || c.PortTo > 1<<16 {
+			err = fmt.Errorf("no port is at or above %d and below %d", c.PortFrom, c.PortTo)
+		}
+	case conf.RBACDestinationIP, conf.RBACDirectRemoteIP, conf.RBACRemoteIP:
+		r.prefix = c.Prefix.Masked()
+		if !c.Prefix.IsValid() || c.Prefix.Addr().Is4In6() {
+			err = fmt.Errorf("%s is no prefix of IPv4 or IPv6 addresses", c.Prefix)
+		}
+	case conf.RBACServerName, conf.RBACFilterState:
+		if c.Kind == conf.RBACFilterState && c.Key == "" {
+			return fmt.Errorf("%s: the key is missing", at)
+		}
+		r.name, err = compileName(&c.Name)
+	default:
+		err = fmt.Errorf("unknown kind %d", c.Kind)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	return nil
+}
+
+// holds says whether the connection is one the rule speaks of. No allocation but what a regular
+// expression needs.
+func (r *rule) holds(f *streaminfo.Connection) bool {
+	switch r.kind {
+	case conf.RBACAny:
+		return true
+	case conf.RBACAnd:
+		for i := range r.rules {
+			if !r.rules[i].holds(f) {
+				return false
+			}
+		}
+		return true
+	case conf.RBACOr:
+		return anyHolds(r.rules, f)
+	case conf.RBACNot:
+		return !r.rules[0].holds(f)
+	case conf.RBACDestinationIP:
+		return r.within(f.Local)
+	case conf.RBACDestinationPort:
+		port := uint32(f.Local.Port())
+		return f.Local.IsValid() && r.from <= port && port < r.to
+	case conf.RBACServerName:
+		return r.name.matches(f.ServerName())
+	case conf.RBACDirectRemoteIP:
+		return r.within(f.DirectRemote())
+	case conf.RBACRemoteIP:
+		return r.within(f.Remote)
+	case conf.RBACFilterState:
+		v, ok := f.FilterState(r.key)
+		return ok && r.name.matches(v)
+	}
+	return false
+}
+
+func anyHolds(rules []rule, f *streaminfo.Connection) bool {
+	for i := range rules {
+		if rules[i].holds(f) {
+			return true
+		}
+	}
+	return false
+}
+
+// within says whether the address is of the prefix; the ends of unix sockets are of none.
+func (r *rule) within(a netip.AddrPort) bool {
+	return r.prefix.Contains(a.Addr().Unmap().WithZone(""))
+}
+
+// nameMatcher is a compiled conf.StringMatcher. Immutable.
+type nameMatcher struct {
+	kind  conf.StringMatchKind
+	value string // lower case when fold
+	fold  bool
+	regex *regexp.Regexp
+}
+
+func compileName(c *conf.StringMatcher) (nameMatcher, error) {
+	m := nameMatcher{kind: c.Kind, value: c.Value, fold: c.IgnoreCase}
+	if m.fold {
+		lower := []byte(m.value)
+		for i, b := range lower {
+			if 'A' <= b && b <= 'Z' {
+				lower[i] = b | 0x20
+			}
+		}
+		m.value = string(lower)
+	}
+	switch c.Kind {
+	case conf.MatchExact:
+	case conf.MatchPrefix, conf.MatchSuffix, conf.MatchContains:
+		if c.Value == "" {
+			return m, errors.New("an empty prefix, suffix or contains value matches everything")
+		}
+	case conf.MatchRegex:
+		// By itself first: "a)(b" is an error that the group around it would hide.
+		if _, err := regexp.Compile(c.Value); err != nil {
+			return m, fmt.Errorf("safe_regex: %w", err)
+		}
+		m.regex = regexp.MustCompile(`\A(?:` + c.Value + `)\z`)
+	default:
+		return m, fmt.Errorf("string matcher of unknown kind %d", c.Kind)
+	}
+	return m, nil
+}
+
+func (m *nameMatcher) matches(v []byte) bool {
+	n := len(m.value)
+	switch m.kind {
+	case conf.MatchExact:
+		return m.equal(v)
+	case conf.MatchPrefix:
+		return len(v) >= n && m.equal(v[:n])
+	case conf.MatchSuffix:
+		return len(v) >= n && m.equal(v[len(v)-n:])
+	case conf.MatchContains:
+		for ; len(v) >= n; v = v[1:] {
+			if m.equal(v[:n]) {
+				return true
+			}
+		}
+		return false
+	}
+	return m.regex.Match(v)
+}
+
+func (m *nameMatcher) equal(v []byte) bool {
+	if m.fold {
+		return header.EqualFold(v, m.value)
+	}
+	return string(v) == m.value
+}

@@ -1,0 +1,86 @@
+package tcp
+
+import (
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/relay"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+)
+
+// owner is a session as its relay sees it.
+type owner session
+
+var _ relay.Owner = (*owner)(nil)
+
+// OnRelayPaused counts that one side is not read since the other takes no more (TCP-54).
+func (o *owner) OnRelayPaused(_ *relay.Tunnel, up bool) {
+	if up {
+		o.a.w.Stats.Inc(o.cfg.stats.DownstreamFlowControlPausedReadingTotal)
+	} else {
+		o.a.w.Stats.Inc(o.upstream.C.Stats.UpstreamFlowControlPausedReadingTotal)
+	}
+}
+
+// OnRelayResumed counts that it is read again.
+func (o *owner) OnRelayResumed(_ *relay.Tunnel, up bool) {
+	if up {
+		o.a.w.Stats.Inc(o.cfg.stats.DownstreamFlowControlResumedReadingTotal)
+	} else {
+		o.a.w.Stats.Inc(o.upstream.C.Stats.UpstreamFlowControlResumedReadingTotal)
+	}
+}
+
+// OnRelayFlush counts that the client is gone while bytes for the upstream are under way (TCP-51).
+func (o *owner) OnRelayFlush(*relay.Tunnel) {
+	o.flushing = true
+	o.a.w.Stats.Inc(o.cfg.stats.UpstreamFlushTotal)
+	o.a.w.Stats.GaugeAdd(o.cfg.stats.UpstreamFlushActive, 1)
+}
+
+// OnRelayClosed settles the accounts of one connection. The first one to close says how the session
+// ended.
+func (o *owner) OnRelayClosed(t *relay.Tunnel, c *engine.Conn, up bool, r engine.CloseReason) {
+	s := (*session)(o)
+	if t.Idled() && s.why == reason.None {
+		s.why = reason.SessionIdle
+		s.a.w.Stats.Inc(s.cfg.stats.IdleTimeout)
+	}
+	if s.why == reason.None {
+		reset := reason.SessionDownstreamReset
+		if up {
+			reset = reason.SessionUpstreamReset
+		}
+		s.why = endOf(r, reset)
+		s.flags |= s.why.Entry().Flag
+	}
+	if !up {
+		s.noteDownstream(c)
+		s.c = nil
+		return
+	}
+	s.noteUpstream(c)
+	pc := s.up
+	s.up = nil
+	pc.Lost(r)
+}
+
+// OnRelayDone ends the session.
+func (o *owner) OnRelayDone(*relay.Tunnel) {
+	s := (*session)(o)
+	if s.flushing {
+		s.flushing = false
+		s.a.w.Stats.GaugeAdd(s.cfg.stats.UpstreamFlushActive, -1)
+	}
+	s.finish(nil)
+}
+
+// endOf says how a session ended whose first connection closed so; reset is for the one that was not
+// in order.
+func endOf(r engine.CloseReason, reset reason.Reason) reason.Reason {
+	switch r {
+	case engine.PeerClosed, engine.LocalClose:
+		return reason.SessionEnded
+	case engine.LoopStopped:
+		return reason.Stopped
+	}
+	return reset
+}

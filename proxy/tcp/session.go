@@ -1,0 +1,225 @@
+package tcp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/relay"
+	"github.com/sluiceproxy/sluice/engine/wheel"
+	"github.com/sluiceproxy/sluice/pool"
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/worker"
+)
+
+// state is what a session waits for.
+type state uint8
+
+const (
+	awaitingData state = iota // ON_DOWNSTREAM_DATA: the first byte, or FIN
+	lookingUp                 // the cluster, on demand
+	connecting                // a connection of the pool
+	backingOff                // the time of the next attempt
+	relaying                  // the end of both connections
+	closing                   // OnClosed of the downstream connection
+)
+
+// session is one downstream connection and the upstream connection made for it. Loop-owned, from a
+// free list.
+//
+//	event \ state     before relaying                      relaying
+//	bytes             kept; paused above the limit         the relay's
+//	FIN               remembered by the connection         the relay's: FIN after all bytes
+//	downstream gone   attempt cancelled (TCP-8), ended     the relay's
+//	attempt fails     next one, or ended                   -
+//	timer             ended                                both closed
+type session struct {
+	a     *Acceptor
+	cfg   *Config
+	c     *engine.Conn // nil once it is closed
+	up    *pool.Conn   // nil until connected, and once it is closed
+	facts streaminfo.Connection
+	relay relay.Tunnel
+	req   pool.Request
+	// upstream and endpoint are those of the latest attempt.
+	upstream *worker.Upstream
+	endpoint *worker.Endpoint
+	lookup   *lookup // while lookingUp
+
+	timer     wheel.Timer
+	deadlines [numDeadlines]int64 // loop clock; 0 none
+	idle      time.Duration
+	backOff   time.Duration
+	// connectedNs is when the upstream connection was there, on the loop clock.
+	connectedNs int64
+
+	state    state
+	why      reason.Reason
+	early    bool // bytes came before the upstream was there
+	oneChunk bool // TCP-6: reading stops after the first of them
+	flushing bool // counted in upstream_flush_active
+	attempts uint32
+	flags    reason.Flag
+	failure  string // of the latest attempt, in the system's words
+	upID     uint64 // of the upstream connection, for the log
+	upLocal  netip.AddrPort
+
+	seen    counts // of connections that are closed
+	charged counts // what the statistics have
+	gauged  [2]int64
+
+	prev, next *session
+}
+
+// begin makes s the session of a connection.
+func (s *session) begin(a *Acceptor, c *engine.Conn, facts *streaminfo.Connection) {
+	cfg := a.live.Load()
+	s.a, s.cfg, s.c, s.facts = a, cfg, c, *facts
+	s.timer.Handler = (*sessionTimer)(s)
+	s.req.Owner = (*attempt)(s)
+	c.SetWatermarks(cfg.bufferLimit)
+	a.w.Stats.Inc(cfg.stats.DownstreamCxTotal)
+	s.setTimers()
+	if cfg.conf.LogOnStart {
+		s.log(streaminfo.TCPConnectionStart)
+	}
+	s.openForData()
+	if cfg.conf.ConnectMode == conf.ConnectOnDownstreamData {
+		s.state = awaitingData
+	} else {
+		s.connect()
+	}
+	if a.draining || a.healthFailed {
+		s.drain()
+	}
+	s.arm()
+}
+
+// openForData decides what may be read before the upstream is there. What is read stays with the
+// connection, in order, and the relay begins with it; what is not stays in the kernel.
+func (s *session) openForData() {
+	cfg := s.cfg.conf
+	switch v, _ := s.facts.FilterState(streaminfo.KeyTCPReceiveBeforeConnect); {
+	case cfg.EarlyData: // TCP-2; one more byte than the limit shows that there is more
+		s.c.SetReadLimit(int(min(cfg.MaxEarlyDataBytes, 1<<30)) + 1)
+	case string(v) == "true": // TCP-6
+		s.oneChunk = true
+	default: // TCP-1
+		s.c.PauseRead()
+	}
+}
+
+// OnConnected never happens: accepted connections are up already.
+func (s *session) OnConnected(*engine.Conn) {}
+
+// OnData consumes nothing: early data waits for the relay, and the connection pauses itself when it
+// keeps more than the limit.
+func (s *session) OnData(c *engine.Conn, view []byte) int {
+	if s.state == closing {
+		return len(view)
+	}
+	if !s.early {
+		s.early = true
+		s.a.w.Stats.Inc(s.cfg.stats.EarlyDataReceivedCountTotal) // TCP-7
+	}
+	s.touch()
+	if s.oneChunk || len(view) > int(s.cfg.conf.MaxEarlyDataBytes) {
+		c.PauseRead()
+	}
+	if s.state == awaitingData {
+		s.connect()
+		s.arm()
+	}
+	return 0
+}
+
+// OnReadClosed needs no more than to begin: the relay finds the connection half-closed (TCP-4).
+func (s *session) OnReadClosed(*engine.Conn) {
+	if s.state == awaitingData {
+		s.connect()
+		s.arm()
+	}
+}
+
+// OnWritable never matters: nothing is written before the relay.
+func (s *session) OnWritable(*engine.Conn) {}
+
+// OnClosed ends a session that never relayed (TCP-8).
+func (s *session) OnClosed(c *engine.Conn, r engine.CloseReason) {
+	s.cancel()
+	if s.why == reason.None {
+		s.why = endOf(r, reason.SessionDownstreamReset)
+		s.flags |= s.why.Entry().Flag
+	}
+	s.noteDownstream(c)
+	s.finish(c)
+}
+
+// cancel takes back what the session waits for.
+func (s *session) cancel() {
+	switch s.state {
+	case connecting:
+		s.req.Cancel()
+	case lookingUp:
+		s.lookup.cancel()
+		s.lookup = nil
+	}
+	s.state = closing
+}
+
+// end closes a session that does not relay, with nothing to flush. OnClosed follows.
+func (s *session) end(r reason.Reason, flags reason.Flag) {
+	s.cancel()
+	s.why = r
+	s.flags |= flags | r.Entry().Flag
+	s.c.Close()
+}
+
+// abort ends a session in any state, unflushed (TCP-52).
+func (s *session) abort(r reason.Reason) {
+	switch s.state {
+	case closing:
+	case relaying:
+		if s.why == reason.None {
+			s.why = r
+			s.flags |= r.Entry().Flag
+		}
+		s.relay.Close()
+	default:
+		s.end(r, 0)
+	}
+}
+
+// startRelay begins to move bytes: early data first, then what comes.
+func (s *session) startRelay(up *pool.Conn) {
+	w := s.a.w
+	s.up, s.upID, s.state, s.connectedNs = up, up.ID(), relaying, w.Loop.Now()
+	s.deadlines[idleAt] = 0 // the relay's from now on
+	s.arm()
+	if len(s.cfg.logs) > 0 || s.a.account.Logs() {
+		s.upLocal = up.LocalAddr() // while it has one
+	}
+	if p := s.upstream.C.Conf.ProxyProtocol; p != nil {
+		up.Write(s.proxyHeader(p))
+	}
+	s.relay.Start(s.c, up.Conn, relay.Options{
+		IdleTimeout: s.idle, LimitUp: int(s.upstream.C.Conf.PerConnectionBufferLimitBytes), LimitDown: s.cfg.bufferLimit,
+	}, (*owner)(s))
+	if s.cfg.conf.LogOnConnected {
+		s.log(streaminfo.TCPUpstreamConnected)
+	}
+}
+
+// finish writes the log and lets go of everything. c is the downstream connection when it closes only
+// now, else nil.
+func (s *session) finish(c *engine.Conn) {
+	a := s.a
+	a.w.Loop.Disarm(&s.timer)
+	s.state = closing
+	s.charge()
+	s.log(streaminfo.TCPConnectionEnd)
+	a.account.Closed(c, &s.facts, &a.info)
+	a.gone(s)
+}
