@@ -80,6 +80,7 @@ func (s *Server) apply(b *conf.Bootstrap) error {
 	for _, w := range s.workers {
 		s.onLoop(w, func() {}) // requests that were being routed by the old tables are on their way after it
 	}
+	s.dropProviders(b)
 	return s.clusters.Apply(b.Clusters) // only removes, so it cannot fail
 }
 

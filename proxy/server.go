@@ -359,13 +359,13 @@ func (s *Server) close() error {
 	for _, l := range s.listeners {
 		l.close()
 	}
+	s.clusters.Close() // first: its answers may be on their way to a loop
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	err := s.group.Stop(ctx)
 	if err == nil {
 		s.setLooping(false) // else a loop may still be at work
 	}
-	s.clusters.Close()
 	for _, w := range s.workers {
 		s.onLoop(w, w.Logs.Flush)
 	}
@@ -388,4 +388,22 @@ func (s *Server) provider(path string) (cluster.Provider, error) {
 		s.providers[path] = p
 	}
 	return p, err
+}
+
+// dropProviders lets go of what no listener of b asks any more, and of the clusters it gave. Needs mu.
+func (s *Server) dropProviders(b *conf.Bootstrap) {
+	used := make(map[string]bool)
+	for _, l := range b.Listeners {
+		for _, c := range l.Chains() {
+			if c.TCP != nil && c.TCP.OnDemand != nil {
+				used[c.TCP.OnDemand.Path] = true
+			}
+		}
+	}
+	for path, p := range s.providers {
+		if !used[path] {
+			delete(s.providers, path)
+			s.clusters.RemoveProvider(p)
+		}
+	}
 }

@@ -229,13 +229,15 @@ func TestAHostThatLeavesMovesOnlyItsOwnKeys(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			n := rapid.IntRange(2, 30).Draw(rt, "hosts")
 			out := rapid.IntRange(0, n-1).Draw(rt, "who leaves")
-			const keys = 4000
+			const keys = 2000
 			// As many points for a host in both: a ring of the same size has more for each of
 			// fewer hosts, and what those take moves.
-			all, _ := hashed(lb, 1000, ones(n), func(c *conf.Cluster) { c.RingHash.MinimumSize = uint64(n) * 100 })
+			all, _ := hashed(lb, 1000, ones(n), func(c *conf.Cluster) {
+				c.RingHash.MinimumSize, c.MaglevTableSize = uint64(n)*40, 10007
+			})
 			fewer, _ := hashed(lb, 1000, ones(n), func(c *conf.Cluster) {
 				c.Endpoints = slices.Delete(c.Endpoints, out, out+1)
-				c.RingHash.MinimumSize = uint64(n-1) * 100
+				c.RingHash.MinimumSize, c.MaglevTableSize = uint64(n-1)*40, 10007
 			})
 			before, after := NewBalancer(all, 0), NewBalancer(fewer, 0)
 			random := rand.New(rand.NewPCG(3, 4))

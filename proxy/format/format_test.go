@@ -406,3 +406,16 @@ func TestTCP65LinesOfTCPSessions(t *testing.T) {
 		}
 	}
 }
+
+func TestControlCharactersOfClientsEndNoLine(t *testing.T) {
+	x := new(streaminfo.Extra)
+	x.State.Set("k", []byte("a\r\nforged\x7f"), false)
+	x.Metadata.Set("n", "k", []byte("b\nforged"))
+	f, err := Compile("%FILTER_STATE(k:PLAIN)% %DYNAMIC_METADATA(n:k)%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(f.Append(nil, &streaminfo.Info{Conn: &streaminfo.Connection{Extra: x}})); got != "a!!forged! b!forged" {
+		t.Errorf("got %q", got)
+	}
+}

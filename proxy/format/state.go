@@ -33,7 +33,19 @@ func appendMetadata(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		return dst, false
 	}
 	v, ok := i.Conn.Extra.Metadata.Get(o.space, o.key)
-	return append(dst, v[:cut(len(v), o.limit)]...), ok
+	return appendPrintable(dst, v[:cut(len(v), o.limit)]), ok
+}
+
+// appendPrintable appends text that a client may have chosen, with '!' for control characters: a line
+// break would end a log line, or a header field, early.
+func appendPrintable(dst, text []byte) []byte {
+	for _, c := range text {
+		if c < ' ' || c == 0x7f {
+			c = '!'
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }
 
 func appendNamespace(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
@@ -87,7 +99,7 @@ func appendFilterState(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		return dst, false
 	}
 	v, ok := i.Conn.FilterState(o.key)
-	return append(dst, v[:cut(len(v), o.limit)]...), ok
+	return appendPrintable(dst, v[:cut(len(v), o.limit)]), ok
 }
 
 func appendTypedFilterState(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {

@@ -57,7 +57,9 @@ func (st *stream) forward() {
 	r := st.route.Route
 	action := r.Config.Action
 	u := st.w.Cluster(r.Cluster(&st.req))
-	if u == nil {
+	if u == nil || u.C.Conf.ProxyProtocol != nil {
+		// Requests of several clients share a connection, which a PROXY header would give to one of them.
+		// The loader refuses routes that name such a cluster; cluster_header can still do so.
 		st.w.Stats.Inc(st.cfg.stats.NoCluster)
 		st.sendLocalReply(reason.NoCluster, action.NotFoundStatus, nil)
 		return

@@ -30,6 +30,7 @@ type Acceptor struct {
 	header proxyproto.Header
 	facts  streaminfo.Connection // of a connection that needs no front
 	conn   network.Connection
+	text   []byte
 }
 
 // NewAcceptor makes a loop's end of a listener. live is shared with the control plane, which swaps
@@ -178,7 +179,9 @@ func (f *front) begin() engine.Handler {
 	if f.c.ReadPaused() {
 		f.c.ResumeRead()
 	}
-	f.c.SetReadLimit(max(f.cfg.keepBytes, 1))
+	if f.cfg.keepBytes > 0 {
+		f.c.SetReadLimit(f.cfg.keepBytes)
+	}
 	if _, v := f.look(nil); v == pass {
 		return f.admit()
 	}

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"errors"
+	"unicode/utf8"
 
 	"github.com/sluiceproxy/sluice/codec/proxyproto"
 	"github.com/sluiceproxy/sluice/codec/sniff"
@@ -33,7 +34,7 @@ func compileFilter(c *conf.ListenerFilter, r *stats.Registry) (filter, error) {
 	case c.HTTPInspector != nil:
 		return &httpInspector{stats: stats.NewHTTPInspectorStats(r)}, nil
 	case c.ProxyProtocol != nil:
-		return &proxyHeader{conf: c.ProxyProtocol, stats: stats.NewProxyProtocolStats(r, c.ProxyProtocol.StatPrefix)}, nil
+		return newProxyHeader(c.ProxyProtocol, r), nil
 	case c.OriginalDst != nil:
 		return originalDst{}, nil
 	}
@@ -162,6 +163,18 @@ func (originalDst) look(f *front, _ []byte) (int, verdict) {
 type proxyHeader struct {
 	conf  *conf.ProxyProtocol
 	stats *stats.ProxyProtocolStats
+	keys  []string // of filter state, by rule
+}
+
+// tlvObject is the filter state object that Envoy keeps TLVs in; each is a field of it.
+const tlvObject = "envoy.network.proxy_protocol.tlv:"
+
+func newProxyHeader(c *conf.ProxyProtocol, r *stats.Registry) *proxyHeader {
+	p := &proxyHeader{conf: c, stats: stats.NewProxyProtocolStats(r, c.StatPrefix)}
+	for i := range c.Rules {
+		p.keys = append(p.keys, tlvObject+c.Rules[i].Key)
+	}
+	return p
 }
 
 // maxTLVBytes bounds the addresses and TLVs of a version 2 header; more is malformed.
@@ -212,13 +225,28 @@ func (p *proxyHeader) store(f *front, h *proxyproto.Header) {
 	for t, v, ok := it.Next(); ok; t, v, ok = it.Next() {
 		for i := range p.conf.Rules {
 			if r := &p.conf.Rules[i]; r.Type == t && p.conf.InFilterState {
-				x.State.Set(r.Key, v, false)
+				x.State.Set(p.keys[i], v, false)
 			} else if r.Type == t {
-				x.Metadata.Set(r.Namespace, r.Key, v)
+				f.a.text = appendUTF8(f.a.text[:0], v)
+				x.Metadata.Set(r.Namespace, r.Key, f.a.text)
 			}
 		}
 		if p.conf.PassThrough.Has(t) {
 			x.TLVs = proxyproto.AppendTLV(x.TLVs, t, v)
 		}
 	}
+}
+
+// appendUTF8 appends text with '!' for each byte that is not valid UTF-8, as metadata has it.
+func appendUTF8(dst, text []byte) []byte {
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		if r == utf8.RuneError && n == 1 {
+			dst = append(dst, '!')
+		} else {
+			dst = append(dst, text[:n]...)
+		}
+		text = text[n:]
+	}
+	return dst
 }

@@ -1,6 +1,7 @@
 package stats_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -11,8 +12,15 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy"
+	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
+
+// nothing is a provider without clusters.
+type nothing struct{}
+
+func (nothing) Lookup(context.Context, string) (*conf.Cluster, error) { return nil, nil }
+func (nothing) Watch(func(string)) func()                             { return func() {} }
 
 var rewrite = flag.Bool("rewrite", false, "write STATS.md")
 
@@ -22,6 +30,11 @@ func TestReferenceIsCurrent(t *testing.T) {
 	hcm.Routes = &conf.RouteConfiguration{}
 	l := conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), &conf.FilterChain{HTTP: hcm, Filters: networkFilters()})
 	l.StatPrefix = "LISTENER"
+	l.Filters = []conf.ListenerFilter{
+		{TLSInspector: &conf.TLSInspector{}}, {HTTPInspector: &conf.HTTPInspector{}}, {ProxyProtocol: &conf.ProxyProtocol{}},
+	}
+	l.DefaultFilterChain = &conf.FilterChain{TCP: conf.NewTCPProxy("MANAGER", "CLUSTER")}
+	l.DefaultFilterChain.TCP.OnDemand = &conf.OnDemand{Timeout: time.Minute}
 	c := conf.NewCluster("CLUSTER", netip.MustParseAddrPort("127.0.0.1:1"))
 	c.Breakers[0].TrackRemaining, c.Breakers[1].TrackRemaining = true, true
 	clusters := []*conf.Cluster{c}
@@ -31,7 +44,8 @@ func TestReferenceIsCurrent(t *testing.T) {
 		k.Subsets = &conf.Subsets{Selectors: []conf.SubsetSelector{{Keys: []string{"key"}}}}
 		clusters = append(clusters, k)
 	}
-	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l}, Clusters: clusters}, Concurrency: 1})
+	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l}, Clusters: clusters}, Concurrency: 1,
+		OnDemandClusters: func(string) (cluster.Provider, error) { return nothing{}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

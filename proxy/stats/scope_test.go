@@ -86,7 +86,29 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 		{
 			title: "operations.md 3, listener", prefix: "listener.[__1]_80.",
 			open: func(r *Registry) { NewListenerStats(r, "[::1]:80") },
-			want: "downstream_cx_{total,active(g),destroy,length_ms(h)}",
+			want: "downstream_cx_{total,active(g),destroy,length_ms(h)} downstream_pre_cx_{active(g),timeout} downstream_listener_filter_{remote_close,error} no_filter_chain_match",
+		},
+		{
+			title: "tcp_proxy.md 10", prefix: "tcp.in.",
+			open: func(r *Registry) { NewTCPStats(r, "in") },
+			want: `downstream_cx_{total,no_route,rx_bytes_total,tx_bytes_total,rx_bytes_buffered(g),tx_bytes_buffered(g)}
+				downstream_flow_control_{paused_reading_total,resumed_reading_total} early_data_received_count_total
+				idle_timeout max_downstream_connection_duration upstream_flush_{total,active(g)}`,
+		},
+		{
+			title: "tcp_proxy.md 10, on demand", prefix: "tcp.in.",
+			open: func(r *Registry) { NewOnDemandStats(r, "in") },
+			want: "on_demand_cluster_{attempt,missing,success,timeout}",
+		},
+		{
+			title: "tcp_proxy.md 13, tls_inspector", prefix: "tls_inspector.",
+			open: func(r *Registry) { NewTLSInspectorStats(r) },
+			want: "client_hello_too_large tls_{found,not_found} alpn_{found,not_found} sni_{found,not_found} bytes_processed(h)",
+		},
+		{
+			title: "tcp_proxy.md 13, proxy_protocol", prefix: "proxy_proto.p.",
+			open: func(r *Registry) { NewProxyProtocolStats(r, "p") },
+			want: "not_found_{disallowed,allowed} versions.v1.{found,disallowed,error} versions.v2.{found,disallowed,error}",
 		},
 		{
 			title: "operations.md 3, worker", prefix: "listener.edge.worker_3.",

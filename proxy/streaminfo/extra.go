@@ -30,14 +30,28 @@ type Extra struct {
 // Admitted is a filter chain whose network filters let the connection in.
 type Admitted interface{ Leave(facts *Connection) }
 
-// Reset clears everything but keeps the memory.
+// Reset clears everything but keeps the memory, as far as a connection usually needs it.
 func (x *Extra) Reset() {
 	x.State.reset()
 	x.Metadata.reset()
 	*x = Extra{
-		ServerName: x.ServerName[:0], ALPN: x.ALPN[:0], JA3: x.JA3[:0], JA4: x.JA4[:0], TLVs: x.TLVs[:0],
+		ServerName: emptied(x.ServerName), ALPN: emptied(x.ALPN), JA3: emptied(x.JA3), JA4: emptied(x.JA4), TLVs: emptied(x.TLVs),
 		State: x.State, Metadata: x.Metadata,
 	}
+}
+
+// maxKeptBytes and maxKeptEntries bound what an Extra keeps for the next connection.
+const (
+	maxKeptBytes   = 512
+	maxKeptEntries = 16
+)
+
+// emptied is b without its bytes, nil when it is too large to be kept.
+func emptied(b []byte) []byte {
+	if cap(b) > maxKeptBytes {
+		return nil
+	}
+	return b[:0]
 }
 
 // HasALPN says whether the application protocol was offered.
@@ -123,7 +137,15 @@ func (s *FilterState) Visit(f func(key string, value []byte)) {
 	}
 }
 
-func (s *FilterState) reset() { s.entries = s.entries[:0] }
+func (s *FilterState) reset() {
+	if len(s.entries) > maxKeptEntries {
+		s.entries = nil
+	}
+	for i := range s.entries {
+		s.entries[i].value = emptied(s.entries[i].value)
+	}
+	s.entries = s.entries[:0]
+}
 
 // Metadata is the dynamic metadata of one connection: text by namespace and key. The zero value is
 // empty.
@@ -177,4 +199,12 @@ func (m *Metadata) Next(namespace string, at *int) (key string, value []byte, ok
 	return "", nil, false
 }
 
-func (m *Metadata) reset() { m.entries = m.entries[:0] }
+func (m *Metadata) reset() {
+	if len(m.entries) > maxKeptEntries {
+		m.entries = nil
+	}
+	for i := range m.entries {
+		m.entries[i].value = emptied(m.entries[i].value)
+	}
+	m.entries = m.entries[:0]
+}

@@ -58,6 +58,7 @@ func (o *owner) OnRelayClosed(t *relay.Tunnel, c *engine.Conn, up bool, r engine
 		return
 	}
 	s.noteUpstream(c)
+	s.endpoint.Load.RqActive--
 	pc := s.up
 	s.up = nil
 	pc.Lost(r)

@@ -97,6 +97,9 @@ func (s *session) begin(a *Acceptor, c *engine.Conn, facts *streaminfo.Connectio
 	s.arm()
 }
 
+// chunkBytes is the most that receive_before_connect lets in.
+const chunkBytes = 16 << 10
+
 // openForData decides what may be read before the upstream is there. What is read stays with the
 // connection, in order, and the relay begins with it; what is not stays in the kernel.
 func (s *session) openForData() {
@@ -105,6 +108,7 @@ func (s *session) openForData() {
 	case cfg.EarlyData: // TCP-2; one more byte than the limit shows that there is more
 		s.c.SetReadLimit(int(min(cfg.MaxEarlyDataBytes, 1<<30)) + 1)
 	case string(v) == "true": // TCP-6
+		s.c.SetReadLimit(chunkBytes)
 		s.oneChunk = true
 	default: // TCP-1
 		s.c.PauseRead()
@@ -196,6 +200,7 @@ func (s *session) abort(r reason.Reason) {
 func (s *session) startRelay(up *pool.Conn) {
 	w := s.a.w
 	s.up, s.upID, s.state, s.connectedNs = up, up.ID(), relaying, w.Loop.Now()
+	s.endpoint.Load.RqActive++
 	s.deadlines[idleAt] = 0 // the relay's from now on
 	s.arm()
 	if len(s.cfg.logs) > 0 || s.a.account.Logs() {

@@ -80,7 +80,13 @@ func StartConf(t testing.TB, c *conf.Bootstrap, loops int, log string, origins .
 
 func start(t testing.TB, c *conf.Bootstrap, loops int, drain time.Duration) *Proxy {
 	t.Helper()
-	s, err := proxy.New(proxy.Options{Config: c, Concurrency: loops, DrainTime: drain, Logger: slog.New(slog.DiscardHandler)})
+	return startOptions(t, proxy.Options{Config: c, Concurrency: loops, DrainTime: drain})
+}
+
+func startOptions(t testing.TB, o proxy.Options) *Proxy {
+	t.Helper()
+	o.Logger = slog.New(slog.DiscardHandler)
+	s, err := proxy.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,6 +46,10 @@ func NewRaw(t testing.TB, serve func(*Peer)) *Raw {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newRaw(t, ln, serve)
+}
+
+func newRaw(t testing.TB, ln net.Listener, serve func(*Peer)) *Raw {
 	r := &Raw{t: t, ln: ln, serve: serve, stopped: make(chan struct{})}
 	r.done.Add(1)
 	go r.accept()
@@ -239,27 +244,11 @@ func (p *Peer) Respond(body string) {
 // accepts.
 func BlackHole(t testing.TB) Origin {
 	t.Helper()
-	syscall.ForkLock.RLock()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		syscall.CloseOnExec(fd)
-	}
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	fd, addr := bound(t)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
 	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}
 	for range 16 {
 		c, err := net.DialTimeout("tcp", addr.String(), 100*time.Millisecond)
 		if err != nil {
@@ -269,4 +258,75 @@ func BlackHole(t testing.TB) Origin {
 	}
 	t.Fatal("this system's backlog does not fill")
 	return nil
+}
+
+// bound returns a socket that has a port of 127.0.0.1 and does not listen.
+func bound(t testing.TB) (fd int, addr *net.TCPAddr) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: name.(*syscall.SockaddrInet4).Port}
+}
+
+// Gate is a Raw origin that refuses connections until it is opened.
+type Gate struct {
+	t    testing.TB
+	fd   int
+	addr string
+	// Raw is nil until Open.
+	*Raw
+	serve func(*Peer)
+}
+
+// NewGate takes a port without listening on it.
+func NewGate(t testing.TB, serve func(*Peer)) *Gate {
+	t.Helper()
+	fd, addr := bound(t)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	return &Gate{t: t, fd: fd, addr: addr.String(), serve: serve}
+}
+
+// Open begins to accept.
+func (g *Gate) Open() {
+	g.t.Helper()
+	if err := syscall.Listen(g.fd, 128); err != nil {
+		g.t.Fatal(err)
+	}
+	fd, err := syscall.Dup(g.fd)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	syscall.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "gate")
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.Raw = newRaw(g.t, ln, g.serve)
+	g.t.Cleanup(g.Raw.Stop)
+}
+
+// Address implements Origin.
+func (g *Gate) Address() string { return g.addr }
+
+// Stop implements Origin.
+func (g *Gate) Stop() {
+	if g.Raw != nil {
+		g.Raw.Stop()
+	}
 }

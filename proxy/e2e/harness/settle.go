@@ -13,6 +13,8 @@ var zero = []string{
 	".downstream_cx_active", ".downstream_cx_http1_active", ".downstream_rq_active",
 	".upstream_rq_active", ".upstream_rq_pending_active",
 	".rq_pending_open", ".rq_open", ".rq_retry_open",
+	".downstream_pre_cx_active", ".active_connections",
+	".downstream_cx_rx_bytes_buffered", ".downstream_cx_tx_bytes_buffered", ".upstream_flush_active",
 }
 
 // zeroApart lists those that are 0 as well once the origins have gone.

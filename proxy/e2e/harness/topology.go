@@ -38,6 +38,8 @@ type Cluster struct {
 	Origins []Origin
 	// Fields are further fields of the cluster.
 	Fields string
+	// Labels are the origins' metadata for subsets (envoy.lb), by index: YAML flow mappings.
+	Labels []string
 }
 
 // LogFormat is the default access-log line.
@@ -112,14 +114,25 @@ func (c *Cluster) yaml() string {
 	if len(c.Origins) > 0 {
 		b.WriteString("    endpoints:\n    - lb_endpoints:\n")
 	}
-	for _, o := range c.Origins {
-		host, port, err := net.SplitHostPort(o.Address())
-		if err != nil {
-			panic(err)
+	for i, o := range c.Origins {
+		fmt.Fprintf(&b, "      - endpoint: { address: %s }\n", addressYAML(o.Address()))
+		if i < len(c.Labels) {
+			fmt.Fprintf(&b, "        metadata: { filter_metadata: { envoy.lb: %s } }\n", c.Labels[i])
 		}
-		fmt.Fprintf(&b, "      - endpoint: { address: { socket_address: { address: %q, port_value: %s } } }\n", host, port)
 	}
 	return b.String()
+}
+
+// addressYAML is host:port, or the path of a unix socket, as an Address.
+func addressYAML(addr string) string {
+	if strings.HasPrefix(addr, "/") {
+		return fmt.Sprintf("{ pipe: { path: %q } }", addr)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Sprintf("{ socket_address: { address: %q, port_value: %s } }", host, port)
 }
 
 // indent puts n spaces before every line.
