@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine/sock"
@@ -17,6 +18,7 @@ const (
 // acceptSocket is one loop's socket of a listener. Loop-owned.
 type acceptSocket struct {
 	ln       *Listener
+	part     *Listener // whose count this socket's connections are in: ln, unless that is exactly balanced
 	loop     *Loop
 	acceptor Acceptor
 	fd       int
@@ -24,11 +26,14 @@ type acceptSocket struct {
 	starved  bool // backing off: waits for the timer or a close
 	wait     time.Duration
 	timer    wheel.Timer
+
+	// Exactly balanced listeners only; any loop.
+	inbox    []handover // connections that other loops accepted for this one
+	lastSlot atomic.Uint32
 }
 
 // open starts accepting, on the loop.
-func (s *acceptSocket) open(accept func(l *Loop) Acceptor) {
-	s.acceptor = accept(s.loop)
+func (s *acceptSocket) open() {
 	s.timer.Handler = s
 	s.loop.accepts = append(s.loop.accepts, s)
 	if err := s.loop.poller.AddReader(s.fd); err != nil {
@@ -52,7 +57,11 @@ func (s *acceptSocket) onReadable() {
 				sock.Close(fd)
 				continue
 			}
-			s.hand(fd, remote)
+			if s.inbox == nil {
+				s.hand(fd, remote)
+			} else {
+				s.place(fd, remote)
+			}
 		case sock.Again:
 			s.ready = false
 			return
@@ -87,7 +96,7 @@ func (s *acceptSocket) hand(fd int, remote netip.AddrPort) {
 	}
 	c := s.loop.newConn(fd, flags)
 	c.remote = remote
-	c.listener = s.ln
+	c.listener = s.part
 	s.offer(c)
 	s.loop.safePoint()
 }

@@ -44,7 +44,7 @@ type Conn struct {
 type connFlags uint32
 
 const (
-	fConnecting  connFlags = 1 << iota // dialled, not yet up
+	fConnecting  connFlags = 1 << iota // dialled, or with a transform, and not yet up
 	fClosed                            // descriptor gone; OnClosed follows or was delivered
 	fPaused                            // PauseRead, or the read limit was reached
 	fReadReady                         // the socket may have bytes nobody read yet
@@ -68,6 +68,9 @@ const (
 	fQuiet                             // freed with no event (refused in OnAccept)
 	fDelivering                        // OnData runs: its view may be the kept slab
 	fFreed                             // on the free list (debug builds only)
+	fTransform                         // ext.transform is set
+	fOpening                           // connecting: the transform's opening exchange runs
+	fWireReady                         // the socket itself may have bytes; with a transform only
 
 	// fNoRead: reading makes no sense now.
 	fNoRead = fConnecting | fClosed | fPaused | fEOF
@@ -105,7 +108,8 @@ func (c *Conn) LocalAddr() netip.AddrPort {
 // RemoteAddr returns the peer's address, zero for unix sockets.
 func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 
-// BytesRead returns how many bytes were received, consumed or not.
+// BytesRead returns how many bytes the socket gave, consumed or not. With a
+// Transform these are not the bytes the handler sees.
 func (c *Conn) BytesRead() uint64 { return c.bytesRead }
 
 // BytesWritten returns how many bytes the socket took.
@@ -114,7 +118,8 @@ func (c *Conn) BytesWritten() uint64 { return c.bytesWritten }
 // Closed reports whether the connection ended; OnClosed follows or was delivered.
 func (c *Conn) Closed() bool { return c.flags&fClosed != 0 }
 
-// ReadClosed reports whether the peer's FIN was read.
+// ReadClosed reports whether the peer's FIN was read, or what stands for it with a
+// Transform.
 func (c *Conn) ReadClosed() bool { return c.flags&fEOF != 0 }
 
 // WriteClosed reports whether writing ended: CloseWrite or CloseAfterFlush was
@@ -210,13 +215,13 @@ func (c *Conn) pend() {
 // onEvent handles readiness. ev is a hint: each branch makes the system call
 // that proves it, and ends harmlessly when there is nothing.
 func (c *Conn) onEvent(ev poll.Events) {
+	if ev&poll.Hangup != 0 {
+		c.flags |= fHup
+	}
 	if c.flags&fConnecting != 0 {
 		if !c.connected() {
 			return
 		}
-	}
-	if ev&poll.Hangup != 0 {
-		c.flags |= fHup
 	}
 	if ev&poll.Writable != 0 && c.flags&fBlocked != 0 {
 		c.onWritable()

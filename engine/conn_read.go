@@ -9,14 +9,14 @@ import (
 // onReadable reads until the socket is drained, reading stops, or the turn is
 // used up; then the connection waits for its next turn.
 func (c *Conn) onReadable() {
-	c.flags |= fReadReady
+	c.flags |= fReadReady | fWireReady
 	left := turnBytes
 	for c.flags&(fReadReady|fNoRead) == fReadReady {
 		if left <= 0 {
 			c.loop.nextTurn(c)
 			return
 		}
-		if c.flags&(fRaw|fLinger) != 0 || c.kept != nil {
+		if c.flags&(fRaw|fLinger|fTransform) != 0 || c.kept != nil {
 			left -= c.readSlow()
 			continue
 		}
@@ -68,14 +68,16 @@ func (c *Conn) keep(rest []byte, used int) {
 	c.checkFull(used)
 }
 
-// checkFull pauses reading when the limit is reached and nothing was consumed.
+// checkFull pauses reading when the limit is reached and nothing was consumed, not
+// even to be a transform's.
 func (c *Conn) checkFull(used int) {
-	if used == 0 && c.kept.Len() >= int(c.readLimit) && c.flags&fDoRead == 0 {
+	if used == 0 && c.kept.Len() >= int(c.readLimit) && c.flags&(fDoRead|fConnecting) == 0 {
 		c.flags |= fPaused
 	}
 }
 
-// readSlow is one read of a connection that is raw, lingering, or has kept bytes.
+// readSlow is one read of a connection that is raw or lingering, or has a transform
+// or kept bytes.
 func (c *Conn) readSlow() int {
 	if c.flags&fLinger != 0 {
 		return c.discard()
@@ -84,6 +86,9 @@ func (c *Conn) readSlow() int {
 		c.flags &^= fReadReady
 		c.ext.reader.OnReadable(c)
 		return turnBytes
+	}
+	if c.flags&fTransform != 0 {
+		return c.readThrough()
 	}
 	return c.readMore()
 }

@@ -10,12 +10,16 @@ import (
 )
 
 // connExt holds what few connections need at a time: a timer (dialling,
-// CloseAfterFlush) and the raw callbacks.
+// CloseAfterFlush), the raw callbacks, a transform.
 type connExt struct {
 	conn   *Conn
 	timer  wheel.Timer
 	reader RawReader
 	writer RawWriter
+
+	transform Transform
+	opening   time.Duration // how long its opening exchange may take, 0 without bound
+	err       error         // why it failed
 }
 
 func (c *Conn) extend() *connExt {
@@ -36,14 +40,19 @@ func (c *Conn) dropExt() {
 	}
 }
 
-// OnTimer ends an attempt to connect, or a CloseAfterFlush, that took too long.
+// OnTimer ends an attempt to connect, an opening exchange, or a CloseAfterFlush that
+// took too long.
 func (x *connExt) OnTimer(*wheel.Timer) {
 	c := x.conn
 	switch {
 	case c.flags&fClosed != 0:
 	case c.flags&fConnecting != 0:
 		c.errno = uint16(syscall.ETIMEDOUT)
-		c.end(ConnectTimeout)
+		if c.listener != nil {
+			c.end(HandshakeTimeout)
+		} else {
+			c.end(ConnectTimeout)
+		}
 	case c.flags&fFinSent == 0:
 		// The peer does not read. What the kernel holds for it goes as well.
 		sock.ResetOnClose(int(c.fd))
@@ -54,8 +63,14 @@ func (x *connExt) OnTimer(*wheel.Timer) {
 }
 
 // Close ends the connection: unsent bytes are dropped, the peer gets a FIN (or a
-// RST when bytes it sent are unread). Safe to call more than once.
-func (c *Conn) Close() { c.end(LocalClose) }
+// RST when bytes it sent are unread), with a Transform's end mark before it when
+// nothing was dropped. Safe to call more than once.
+func (c *Conn) Close() {
+	if c.flags&fTransform != 0 && c.out.Len() == 0 {
+		c.endTransform()
+	}
+	c.end(LocalClose)
+}
 
 // Reset ends the connection with a RST; unsent bytes are dropped, in the kernel
 // as well.
@@ -87,6 +102,7 @@ func (c *Conn) CloseAfterFlush(timeout time.Duration) {
 	if timeout <= 0 {
 		timeout = closeTimeout
 	}
+	c.endTransform()
 	c.Uncork()
 	if c.flags&(fClosed|fWriteFailed) != 0 {
 		c.end(PeerReset)
@@ -106,9 +122,12 @@ func (c *Conn) CloseAfterFlush(timeout time.Duration) {
 	}
 }
 
-// Err returns what the kernel reported when the connection failed, nil when it
-// did not. Cold: it allocates.
+// Err returns what the kernel or the Transform reported when the connection failed,
+// nil when it did not. Cold: it allocates.
 func (c *Conn) Err() error {
+	if c.ext != nil && c.ext.err != nil {
+		return c.ext.err
+	}
 	if c.errno == 0 {
 		return nil
 	}
@@ -148,6 +167,9 @@ func (c *Conn) finish() {
 		c.handler.OnClosed(c, c.reason)
 	}
 	l := c.loop
+	if c.flags&fTransform != 0 {
+		c.ext.transform.OnClosed(c, c.reason)
+	}
 	c.dropExt()
 	c.out.Release()
 	l.slabs.PutSlab(c.kept)
@@ -212,18 +234,24 @@ func (c *Conn) checkDead() {
 	}
 }
 
-// connected finds out how dialling went. It reports whether the connection is up.
+// connected finds out how dialling went, or goes on with an opening exchange. It
+// reports whether the connection is up.
 func (c *Conn) connected() bool {
+	if c.flags&fOpening != 0 {
+		c.flags |= fWireReady
+		c.ext.transform.OnReady(c)
+		return false
+	}
 	if c.flags&fDoConnected != 0 { // up within Dial, but its safe point is yet to come
 		c.flags &^= fDoConnected
 		c.announce()
-		return c.flags&fClosed == 0
+		return c.flags&(fClosed|fConnecting) == 0
 	}
 	e := sock.ConnectResult(int(c.fd), c.remote)
 	switch sock.Classify(e) {
 	case sock.OK:
 		c.announce()
-		return c.flags&fClosed == 0
+		return c.flags&(fClosed|fConnecting) == 0
 	case sock.InProgress:
 		return false
 	}
@@ -231,14 +259,20 @@ func (c *Conn) connected() bool {
 	return false
 }
 
-// announce makes a dialled connection open.
+// announce makes a connected connection open, or begins its opening exchange.
 func (c *Conn) announce() {
+	if c.flags&fTransform != 0 {
+		c.startTransform()
+		return
+	}
 	c.flags &^= fConnecting
+	c.announced()
+}
+
+func (c *Conn) announced() {
 	if c.ext != nil {
 		c.loop.Disarm(&c.ext.timer)
-		if c.ext.reader == nil && c.ext.writer == nil {
-			c.dropExt()
-		}
+		c.shrinkExt()
 	}
 	c.handler.OnConnected(c)
 	if c.flags&(fClosed|fWriteFailed) != 0 {

@@ -12,9 +12,15 @@ import (
 // the end, bytes are dropped. One system call at most; no allocation.
 func (c *Conn) Write(p []byte) {
 	c.check()
-	if len(p) == 0 || c.flags&fNoWrite != 0 {
+	if len(p) == 0 || c.flags&(fNoWrite|fTransform) != 0 {
+		c.writeThrough(p, nil)
 		return
 	}
+	c.send(p)
+}
+
+// send is Write past its checks.
+func (c *Conn) send(p []byte) {
 	if c.flags&fHoldWrite == 0 && c.out.Len() == 0 {
 		n, e := sock.Write(int(c.fd), p)
 		c.bytesWritten += uint64(n)
@@ -37,7 +43,8 @@ func (c *Conn) Write2(a, b []byte) {
 		c.Write(b)
 		return
 	}
-	if c.flags&fNoWrite != 0 {
+	if c.flags&(fNoWrite|fTransform) != 0 {
+		c.writeThrough(a, b)
 		return
 	}
 	if c.flags&fHoldWrite == 0 && c.out.Len() == 0 {
@@ -104,6 +111,7 @@ func (c *Conn) CloseWrite() {
 	if c.flags&fNoWrite != 0 {
 		return
 	}
+	c.endTransform()
 	c.flags |= fFinWanted
 	if c.flags&fCorked != 0 {
 		c.Uncork()

@@ -4,7 +4,8 @@ package engine
 // Conn or Loop calls a Handler synchronously: events come only from the loop's
 // dispatch, so a handler need not be re-entrant.
 type Handler interface {
-	// OnConnected says that a dialled connection is up. Never for accepted ones.
+	// OnConnected says that a dialled connection is up. For accepted ones only when
+	// they have a Transform, once its opening exchange is done.
 	OnConnected(c *Conn)
 
 	// OnData hands over bytes: what was kept before, then what just arrived,

@@ -23,6 +23,9 @@
 // Readiness is edge-triggered and every event is a hint that a system call must
 // confirm, so descriptors are closed at once and may be reused within a batch.
 //
+// A Transform (transform.go) may stand between the socket and the handler, as TLS
+// does (package tlsio); connections without one pay nothing for it.
+//
 // The package must not know about protocols. Start reading at conn.go, then
 // loop.go. Build with the tag sluicedebug to have ownership, double release and
 // use after release checked.

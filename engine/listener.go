@@ -31,6 +31,14 @@ type ListenSpec struct {
 	// sockets are always shared.
 	NoReusePort bool
 
+	// ExactBalance gives each connection to the loop that has the fewest of this
+	// listener's (Envoy's connection_balance_config.exact_balance), whichever accepted
+	// it: for few and long connections, which the kernel spreads unevenly. One that
+	// changes loops costs a wake-up and some microseconds. While a loop's mailbox is
+	// full, or 128 connections are on their way to it, connections stay with the loop
+	// that accepted them.
+	ExactBalance bool
+
 	// MaxConns bounds this listener's connections; further ones are closed at once
 	// and counted. 0 means no bound.
 	MaxConns int
@@ -71,6 +79,11 @@ type Listener struct {
 	maxConns int64
 	group    *Group
 
+	// whole makes this one loop's share of an exactly balanced listener: just a count
+	// (active), which connections of that loop are in besides the listener's own.
+	whole   *Listener
+	placing atomic.Int32 // loops that place a connection; Close waits for them
+
 	mu     sync.Mutex // held by who closes; guards the descriptors of sockets
 	closed atomic.Bool
 	paused atomic.Bool
@@ -97,7 +110,10 @@ func (g *Group) Listen(spec ListenSpec, accept func(l *Loop) Acceptor) (*Listene
 		if !ln.unix {
 			spec.TCPKeepAlive.apply(fds[i]) // accepted connections inherit it
 		}
-		ln.sockets = append(ln.sockets, &acceptSocket{ln: ln, loop: l, fd: fds[i]})
+		ln.sockets = append(ln.sockets, &acceptSocket{ln: ln, part: ln, loop: l, fd: fds[i]})
+	}
+	if spec.ExactBalance && len(g.loops) > 1 {
+		ln.newParts()
 	}
 	g.mu.Lock()
 	if g.stopped {
@@ -109,17 +125,25 @@ func (g *Group) Listen(spec ListenSpec, accept func(l *Loop) Acceptor) (*Listene
 	}
 	g.listeners = append(g.listeners, ln)
 	g.mu.Unlock()
-	for _, s := range ln.sockets {
-		opened := s.loop.do(func() {
+	// All have their acceptor before any accepts: it may do so for another.
+	ln.onEach(func(s *acceptSocket) { s.acceptor = accept(s.loop) })
+	ln.onEach((*acceptSocket).open)
+	return ln, nil
+}
+
+// onEach runs step on every loop whose socket is open, later than what was asked
+// of the loop before.
+func (l *Listener) onEach(step func(s *acceptSocket)) {
+	for _, s := range l.sockets {
+		running := s.loop.do(func() {
 			if s.fd >= 0 {
-				s.open(accept)
+				step(s)
 			}
 		})
-		if !opened { // the group was stopped just now
+		if !running { // the group was stopped just now
 			s.shut()
 		}
 	}
-	return ln, nil
 }
 
 // openSockets returns one descriptor per loop: own sockets with SO_REUSEPORT, or
@@ -242,6 +266,10 @@ func (l *Listener) admit() bool {
 
 // release counts a connection out.
 func (l *Listener) release() {
+	if l.whole != nil {
+		l.active.Add(-1)
+		l = l.whole
+	}
 	l.active.Add(-1)
 	l.group.active.Add(-1)
 }

@@ -3,12 +3,13 @@ package engine
 import (
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 
 	"github.com/sluiceproxy/sluice/engine/sock"
 )
 
-// queued is a connection that waited to be accepted when its listener was closed.
+// queued is an accepted connection that its loop has yet to get.
 type queued struct {
 	fd     int
 	remote netip.AddrPort
@@ -33,15 +34,23 @@ func (l *Listener) close(serve bool) {
 	if l.closed.Swap(true) {
 		return
 	}
+	for l.placing.Load() > 0 { // for the time of a few instructions
+		runtime.Gosched()
+	}
 	l.removeFile()
 	waited := l.stop(serve)
 	for i, s := range l.sockets {
 		leave := func() {
-			s.handAll(waited[i])
+			s.receiveAll()
+			for _, q := range waited[i] {
+				s.receive(q)
+			}
 			s.leave()
 		}
 		if !s.loop.do(leave) { // the loop has stopped, and closed its socket
-			l.drop(waited[i])
+			for _, q := range waited[i] {
+				s.drop(q)
+			}
 		}
 	}
 	l.group.forget(l)
@@ -62,7 +71,9 @@ func (l *Listener) stop(serve bool) [][]queued {
 		}
 		for _, q := range l.takeQueue(s.fd) {
 			to := i
-			if l.shared { // all wait on one socket: spread them
+			if s.inbox != nil {
+				to = l.fewest(s).loop.index
+			} else if l.shared { // all wait on one socket: spread them
 				to = took % n
 			}
 			took++
@@ -106,14 +117,6 @@ func (l *Listener) acceptQueue(fd int, to []queued) []queued {
 	return to
 }
 
-// drop closes connections that no loop can have any more.
-func (l *Listener) drop(waited []queued) {
-	for _, q := range waited {
-		sock.Close(q.fd)
-		l.release()
-	}
-}
-
 // removeFile removes the unix socket's file, unless another listener's has taken
 // its place.
 func (l *Listener) removeFile() {
@@ -123,17 +126,6 @@ func (l *Listener) removeFile() {
 	path := l.addr.String()
 	if now, err := os.Lstat(path); err == nil && os.SameFile(now, l.file) {
 		_ = os.Remove(path)
-	}
-}
-
-// handAll hands over what waited, on the loop.
-func (s *acceptSocket) handAll(waited []queued) {
-	if s.acceptor == nil { // closed before it was open
-		s.ln.drop(waited)
-		return
-	}
-	for _, q := range waited {
-		s.hand(q.fd, q.remote)
 	}
 }
 
@@ -158,8 +150,10 @@ func (s *acceptSocket) close() {
 	s.shut()
 }
 
-// shut closes the descriptor, unless that was done.
+// shut closes the descriptor, unless that was done, and what is on its way here:
+// nothing unless the loop has stopped.
 func (s *acceptSocket) shut() {
+	s.dropAll()
 	s.ln.mu.Lock()
 	defer s.ln.mu.Unlock()
 	if s.fd >= 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/sluiceproxy/sluice/pool/obj"
 )
 
-// Loop is one event loop. Loop-owned except for Post, Index and Group.
+// Loop is one event loop. Loop-owned except for Post, Stopped, Index and Group.
 type Loop struct {
 	poller  *poll.Poller
 	slots   []*Conn // by descriptor
@@ -154,6 +154,9 @@ func (l *Loop) ReadBuffer() []byte { return l.readBuf }
 
 // Slabs returns the loop's slab pool.
 func (l *Loop) Slabs() *buf.Pool { return &l.slabs }
+
+// Stopped reports whether the loop takes no more messages. Any goroutine.
+func (l *Loop) Stopped() bool { return l.stopped.Load() }
 
 // Conns returns how many connections the loop has, dialled ones included.
 func (l *Loop) Conns() int { return l.conns }

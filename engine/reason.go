@@ -29,6 +29,21 @@ const (
 	IOError
 	// LoopStopped: the group stopped.
 	LoopStopped
+	// HandshakeFailed: the opening exchange of a Transform failed (TLS: no hello, no
+	// common version, a certificate refused by either side, an early FIN); see
+	// Conn.Err.
+	HandshakeFailed
+	// HandshakeTimeout: the opening exchange of an accepted connection took too long.
+	// On dialled ones that is ConnectTimeout.
+	HandshakeTimeout
+	// HandshakeShed: too many opening exchanges were under way to begin another.
+	HandshakeShed
+	// TransformFailed: the peer sent what the Transform cannot accept, or said that
+	// it failed (TLS: a bad record, an alert); see Conn.Err.
+	TransformFailed
+	// Truncated: the peer's FIN came without the Transform's end mark (TLS:
+	// close_notify), so what was received may be cut short by anybody.
+	Truncated
 )
 
 var reasonNames = [...]string{
@@ -37,6 +52,8 @@ var reasonNames = [...]string{
 	ConnectRefused: "ConnectRefused", ConnectTimeout: "ConnectTimeout",
 	ConnectUnreachable: "ConnectUnreachable", ConnectError: "ConnectError",
 	FDLimit: "FDLimit", IOError: "IOError", LoopStopped: "LoopStopped",
+	HandshakeFailed: "HandshakeFailed", HandshakeTimeout: "HandshakeTimeout", HandshakeShed: "HandshakeShed",
+	TransformFailed: "TransformFailed", Truncated: "Truncated",
 }
 
 // String returns the constant's name.
