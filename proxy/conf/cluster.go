@@ -69,6 +69,8 @@ type Cluster struct {
 	MaxResponseHeadersKiB int // 80 on HTTP/1
 	MaxHeadersCount       int // 100
 	HTTP1                 HTTP1Options
+	HTTP2                 HTTP2Options
+	Protocol              UpstreamProtocol
 
 	// Breakers holds the DEFAULT and the HIGH priority's limits.
 	Breakers [2]Breaker
@@ -87,6 +89,10 @@ type Cluster struct {
 	BindAddress netip.AddrPort // upstream_bind_config.source_address
 	TCPKeepAlive
 
+	// TLS encrypts each connection; nil: plain. SocketMatches go before it, the first that matches an
+	// endpoint.
+	TLS           *UpstreamTLS
+	SocketMatches []TransportSocketMatch
 	// ProxyProtocol begins each connection with a PROXY header; nil: none. TCP proxies only.
 	ProxyProtocol *UpstreamProxyProtocol
 
@@ -112,8 +118,9 @@ type Endpoint struct {
 	Region, Zone, SubZone string
 	Priority              uint32
 	Canary                bool
-	// Metadata is the endpoint's envoy.lb metadata; nil: none.
-	Metadata LBMetadata
+	// Metadata is the endpoint's envoy.lb metadata, SocketMetadata envoy.transport_socket_match; nil: none.
+	Metadata       LBMetadata
+	SocketMetadata LBMetadata
 }
 
 // RingHashFunction is RingHashLbConfig.hash_function.
@@ -194,7 +201,7 @@ func NewCluster(name string, addresses ...netip.AddrPort) *Cluster {
 	b := Breaker{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3, MaxConnectionPools: unlimited}
 	c := &Cluster{
 		Name: name, StatName: name, LeastRequestChoices: 2,
-		RingHash: RingHashOptions{MinimumSize: 1024, MaximumSize: 8 << 20}, MaglevTableSize: 65537,
+		HTTP2: NewHTTP2Options(), RingHash: RingHashOptions{MinimumSize: 1024, MaximumSize: 8 << 20}, MaglevTableSize: 65537,
 		ConnectTimeout: 5 * time.Second, PerConnectionBufferLimitBytes: 1 << 20,
 		IdleTimeout: time.Hour, MaxResponseHeadersKiB: 80, MaxHeadersCount: 100,
 		Breakers: [2]Breaker{b, b}, DNSRefreshRate: 5 * time.Second,

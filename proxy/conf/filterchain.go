@@ -16,6 +16,8 @@ type FilterChain struct {
 	// HTTP or TCP is the terminal filter; exactly one is set.
 	HTTP *HTTPConnectionManager
 	TCP  *TCPProxy
+	// TLS ends TLS here; nil: the connection is plain.
+	TLS *DownstreamTLS
 	// TransportSocketConnectTimeout bounds a TLS handshake; 0 off.
 	TransportSocketConnectTimeout time.Duration
 }

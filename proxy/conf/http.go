@@ -12,6 +12,7 @@ type CodecType uint8
 const (
 	CodecAuto CodecType = iota
 	CodecHTTP1
+	CodecHTTP2
 )
 
 // ServerHeaderTransformation is HttpConnectionManager.server_header_transformation.
@@ -95,6 +96,7 @@ type HTTPConnectionManager struct {
 	HeadersWithUnderscores   UnderscoresAction
 
 	HTTP1 HTTP1Options
+	HTTP2 HTTP2Options
 
 	UseRemoteAddress          bool
 	XFFNumTrustedHops         int
@@ -127,7 +129,7 @@ func NewHTTPConnectionManager(statPrefix string) *HTTPConnectionManager {
 		StatPrefix: statPrefix, ServerName: "envoy",
 		StreamIdleTimeout: 5 * time.Minute, DrainTimeout: 5 * time.Second, DelayedCloseTimeout: time.Second, IdleTimeout: time.Hour,
 		MaxRequestHeadersKiB: 60, MaxHeadersCount: 100,
-		HTTP1:             HTTP1Options{AllowAbsoluteURL: true},
+		HTTP1: HTTP1Options{AllowAbsoluteURL: true}, HTTP2: NewHTTP2Options(),
 		GenerateRequestID: true, PackTraceReason: true,
 		Router: Router{DynamicStats: true},
 	}
