@@ -1,0 +1,5 @@
+//go:build !sluicedebug
+
+package http2
+
+const debugging = false
