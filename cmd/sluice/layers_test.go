@@ -13,7 +13,7 @@ const module = "github.com/sluiceproxy/sluice/"
 // named modules. The longest matching prefix is the rule of a package.
 var layers = map[string][]string{
 	"codec":          {"codec"},
-	"pool/buf":       {"github.com/valyala/bytebufferpool", "pool/buf"},
+	"pool/buf":       {"pool/buf"},
 	"pool/obj":       {"pool/obj"},
 	"engine":         {"pool/buf", "pool/obj", "engine"},
 	"engine/poll":    {"github.com/panjf2000/gnet/v2", "golang.org/x/sys/unix", "engine/sock"},
@@ -21,12 +21,12 @@ var layers = map[string][]string{
 	"engine/wheel":   {},
 	"pool":           {"engine", "pool/obj"},
 	"proxy":          {"engine", "pool", "codec", "proxy", "-proxy/envoy", "-proxy/admin"},
-	"proxy/stats":    {"proxy", "github.com/VictoriaMetrics/metrics", "-proxy/envoy"},
+	"proxy/stats":    {"proxy", "github.com/VictoriaMetrics/metrics", "github.com/valyala/bytebufferpool", "-proxy/envoy"},
 	"proxy/cluster":  {"proxy", "golang.org/x/net/dns/dnsmessage", "github.com/cespare/xxhash/v2", "-proxy/envoy"},
 	"proxy/ondemand": {"proxy/cluster", "proxy/conf", "github.com/fsnotify/fsnotify"},
-	"proxy/format":   {"proxy", "codec", "pool/buf", "github.com/valyala/bytebufferpool", "-proxy/envoy"},
+	"proxy/format":   {"proxy", "codec", "pool/buf", "-proxy/envoy"},
 	"proxy/accesslog": {
-		"proxy", "codec", "pool/buf", "github.com/valyala/bytebufferpool", "-proxy/envoy",
+		"proxy", "codec", "pool/buf", "-proxy/envoy",
 	},
 	"proxy/admin": {"proxy", "engine", "pool", "github.com/VictoriaMetrics/metrics", "-proxy/envoy"},
 	"proxy/e2e": {

@@ -1,7 +1,6 @@
 package stats
 
 import (
-	"bufio"
 	"io"
 	"math"
 	"sort"
@@ -9,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/valyala/bytebufferpool"
 )
 
 // WritePrometheus collects and writes the text exposition format: our series as the options say and,
@@ -55,7 +56,8 @@ type sample struct {
 // WritePrometheus writes counters, gauges and histograms, each sorted by metric: one TYPE line and
 // its samples without a blank line between. Text readouts have no number and are left out.
 func (m *Merged) WritePrometheus(w io.Writer, o Options) error {
-	b := bufio.NewWriter(w)
+	b := bytebufferpool.Get()
+	defer bytebufferpool.Put(b)
 	var samples []sample
 	for i := range m.Counters {
 		c := &m.Counters[i]
@@ -88,7 +90,8 @@ func (m *Merged) WritePrometheus(w io.Writer, o Options) error {
 		kind, write = "summary", writeQuantiles
 	}
 	writeGroups(b, kind, samples, func(s *sample) { write(b, s, &m.Histograms[s.place]) })
-	return b.Flush()
+	_, err := b.WriteTo(w)
+	return err
 }
 
 func newSample(name string, place int) sample {
@@ -119,7 +122,7 @@ func sanitize(name string) string {
 	return string(b)
 }
 
-func writeGroups(b *bufio.Writer, kind string, samples []sample, write func(*sample)) {
+func writeGroups(b *bytebufferpool.ByteBuffer, kind string, samples []sample, write func(*sample)) {
 	sort.Slice(samples, func(i, j int) bool {
 		if samples[i].metric != samples[j].metric {
 			return samples[i].metric < samples[j].metric
@@ -135,7 +138,7 @@ func writeGroups(b *bufio.Writer, kind string, samples []sample, write func(*sam
 }
 
 // writeSample writes one line; label is one more label behind the sample's own.
-func writeSample(b *bufio.Writer, metric, suffix, labels, label, value string) {
+func writeSample(b *bytebufferpool.ByteBuffer, metric, suffix, labels, label, value string) {
 	b.WriteString(metric)
 	b.WriteString(suffix)
 	b.WriteByte('{')
@@ -149,7 +152,7 @@ func writeSample(b *bufio.Writer, metric, suffix, labels, label, value string) {
 	b.WriteByte('\n')
 }
 
-func writeBuckets(b *bufio.Writer, s *sample, h *HistogramValue) {
+func writeBuckets(b *bytebufferpool.ByteBuffer, s *sample, h *HistogramValue) {
 	count := strconv.FormatUint(h.Cumulative.Count, 10)
 	for _, bound := range supportedBuckets {
 		writeSample(b, s.metric, "_bucket", s.labels, `le="`+number(bound)+`"`, strconv.FormatUint(h.Cumulative.AtMost(bound), 10))
@@ -160,7 +163,7 @@ func writeBuckets(b *bufio.Writer, s *sample, h *HistogramValue) {
 }
 
 // writeQuantiles writes the interval's quantiles: a summary is about the recent past.
-func writeQuantiles(b *bufio.Writer, s *sample, h *HistogramValue) {
+func writeQuantiles(b *bytebufferpool.ByteBuffer, s *sample, h *HistogramValue) {
 	for _, q := range supportedQuantiles {
 		value := "NaN"
 		if v := h.Interval.Quantile(q); !math.IsNaN(v) {

@@ -1,12 +1,13 @@
 package stats
 
 import (
-	"bufio"
 	"encoding/json"
 	"io"
 	"math"
 	"regexp"
 	"strconv"
+
+	"github.com/valyala/bytebufferpool"
 )
 
 // Type selects kinds of series (the admin's type parameter).
@@ -101,7 +102,8 @@ func (m *Merged) forEachNumber(o *Options, f func(name string, value string)) {
 // WriteText writes "name: value" lines: text readouts, then counters and gauges, then histograms,
 // each sorted by name.
 func (m *Merged) WriteText(w io.Writer, o Options) error {
-	b := bufio.NewWriter(w)
+	b := bytebufferpool.Get()
+	defer bytebufferpool.Put(b)
 	line := func(name, value string) {
 		b.WriteString(name)
 		b.WriteString(": ")
@@ -120,7 +122,8 @@ func (m *Merged) WriteText(w io.Writer, o Options) error {
 			line(h.Name, h.text(o.Buckets))
 		}
 	}
-	return b.Flush()
+	_, err := b.WriteTo(w)
+	return err
 }
 
 // text is "P0(interval,cumulative) ..." or "B0.5(interval,cumulative) ...".
@@ -197,7 +200,8 @@ type jsonBuckets struct {
 // WriteJSON writes {"stats":[...]} on one line; histograms come as its last element, when there are
 // any. What has no value (an empty interval) is null.
 func (m *Merged) WriteJSON(w io.Writer, o Options) error {
-	b := bufio.NewWriter(w)
+	b := bytebufferpool.Get()
+	defer bytebufferpool.Put(b)
 	b.WriteString(`{"stats":[`)
 	first := true
 	var failed error
@@ -222,7 +226,7 @@ func (m *Merged) WriteJSON(w io.Writer, o Options) error {
 		element(map[string]any{"histograms": h})
 	}
 	b.WriteString("]}")
-	if err := b.Flush(); err != nil {
+	if _, err := b.WriteTo(w); err != nil {
 		return err
 	}
 	return failed
