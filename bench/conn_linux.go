@@ -25,7 +25,7 @@ type conn struct {
 	sent      int   // bytes of the request written
 	startedAt int64 // open loop: when the request was due
 	retryAt   int64 // closed after a failure: when to go on
-	echoed    int64 // ping-pong: bytes back so far
+	echoed    int64 // ping-pong: bytes back so far; sink: bytes of this request so far
 	resp      response
 }
 
@@ -93,7 +93,7 @@ const epollET = 1 << 31
 // write sends what is left of the request.
 func (l *loop) write(c *conn) {
 	for c.sent < len(l.request) {
-		n, e := rawWrite(c.fd, l.request[c.sent:])
+		n, e := l.writeSome(c)
 		if e == syscall.EAGAIN {
 			return // the edge comes
 		}
@@ -104,6 +104,13 @@ func (l *loop) write(c *conn) {
 		c.sent += n
 	}
 	c.state = receiving
+}
+
+func (l *loop) writeSome(c *conn) (int, syscall.Errno) {
+	if l.file != nil {
+		return rawSendfile(c.fd, l.fileFD, c.sent, len(l.request)-c.sent)
+	}
+	return rawWrite(c.fd, l.request[c.sent:])
 }
 
 // onEvent handles one readiness report.
@@ -125,9 +132,12 @@ func (l *loop) onEvent(c *conn, events uint32) {
 		return
 	}
 	hangup := events&(syscall.EPOLLRDHUP|syscall.EPOLLHUP|syscall.EPOLLERR) != 0
-	if l.load.PingPongBytes > 0 {
+	switch {
+	case l.load.PingPongBytes > 0:
 		l.readEcho(c)
-	} else {
+	case l.load.SinkBytes > 0:
+		l.readSink(c, hangup)
+	default:
 		l.readResponse(c, hangup)
 	}
 }
@@ -203,6 +213,35 @@ func (l *loop) readEcho(c *conn) {
 	}
 }
 
+// sinkRead is more than a socket holds, so that one call drops all there is.
+const sinkRead = 1 << 30
+
+// readSink drops what arrived. Requests are cut from the stream as their bytes come in.
+func (l *loop) readSink(c *conn, hangup bool) {
+	for {
+		n, e := rawDiscard(c.fd, sinkRead)
+		if e == syscall.EAGAIN {
+			return
+		}
+		if e != 0 || n == 0 {
+			l.ended(c)
+			return
+		}
+		if l.opened != 0 && l.closes == 0 {
+			l.res.BodyBytes += n
+		}
+		for c.echoed += n; c.echoed >= l.load.SinkBytes; c.echoed -= l.load.SinkBytes {
+			now := l.now()
+			l.completed++
+			l.record(c, now, nil)
+			c.startedAt = now
+		}
+		if !hangup {
+			return
+		}
+	}
+}
+
 // complete counts the response that c has and moves on. It reports whether there may be more to read from
 // c now: its end of stream, when the connection is to end.
 func (l *loop) complete(c *conn) bool {
@@ -214,7 +253,7 @@ func (l *loop) complete(c *conn) bool {
 	switch {
 	case c.resp.status != l.load.WantStatus:
 		wrong = &l.res.Errors.Status
-	case l.load.WantBytes >= 0 && l.load.PingPongBytes == 0 && c.resp.body != l.load.WantBytes:
+	case l.load.WantBytes >= 0 && !l.load.raw() && c.resp.body != l.load.WantBytes:
 		wrong = &l.res.Errors.Length
 	}
 	l.record(c, now, wrong)
@@ -270,7 +309,7 @@ func (l *loop) ended(c *conn) {
 		if l.complete(c) {
 			l.ended(c)
 		}
-	case c.served > 0 && !c.resp.started() && l.load.PingPongBytes == 0:
+	case c.served > 0 && !c.resp.started() && !l.load.raw():
 		// The proxy closed a kept-alive connection while the request was on its way: RFC 9110 9.2.2
 		// asks the client to try again. The time lost stays in this request's latency.
 		startedAt := c.startedAt

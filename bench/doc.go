@@ -2,7 +2,9 @@
 //
 // A [Load] runs on one thread with an epoll loop of its own, so that on a small machine the load side
 // takes less of its CPU than the proxy under test takes of its own: requests are bytes made once,
-// response bodies are dropped in the kernel (MSG_TRUNC), and nothing is allocated per request.
+// response bodies are dropped in the kernel (MSG_TRUNC), and nothing is allocated per request. Besides
+// HTTP/1 there are two kinds of plain TCP: ping-pong, one message in flight on each connection, and a sink
+// that drops what an endless source sends.
 //
 // Two shapes of load:
 //

@@ -46,6 +46,10 @@ type Load struct {
 	// PingPongBytes, when not 0, replaces HTTP: that many bytes go out and as many must come back.
 	PingPongBytes int
 
+	// SinkBytes, when not 0, replaces HTTP: nothing is sent, and what an endless source sends is dropped.
+	// A request is then that many bytes received, and its latency the time since the last one's.
+	SinkBytes int64
+
 	// OnWindow is called on the load thread when the measured window opens (true) and ends (false), for
 	// taking the proxy's CPU time at the same moments. May be nil.
 	OnWindow func(open bool)
@@ -65,7 +69,8 @@ type Progress struct {
 type Result struct {
 	Requests int64         `json:"requests"` // completed and right
 	Elapsed  time.Duration `json:"elapsed_ns"`
-	// BodyBytes counts response body bytes (ping-pong: echoed bytes) of right responses.
+	// BodyBytes counts response body bytes (ping-pong: echoed bytes) of right responses; of a sink all
+	// that arrived, whole requests or not.
 	BodyBytes int64  `json:"body_bytes"`
 	Errors    Errors `json:"errors"`
 	// Connects counts connections opened in the window, Reconnects those among them that replaced a
@@ -192,20 +197,28 @@ func (l *Load) normalize() error {
 		l.WantStatus = 200
 	}
 	switch {
-	case l.Conns < 0 || l.Rate < 0 || l.MaxRequests < 0 || l.PingPongBytes < 0:
+	case l.Conns < 0 || l.Rate < 0 || l.MaxRequests < 0 || l.PingPongBytes < 0 || l.SinkBytes < 0:
 		return errors.New("load: negative connections, rate, requests or size")
 	case l.Duration <= 0:
 		return errors.New("load: no duration")
 	case l.BodyBytes < 0 || l.BodyBytes > maxBodyBytes || l.PingPongBytes > maxBodyBytes:
 		return fmt.Errorf("load: a request body is at most %d bytes", maxBodyBytes)
-	case l.PingPongBytes > 0 && l.CloseEach:
-		return errors.New("load: ping-pong connections stay open")
+	case l.raw() && l.CloseEach:
+		return errors.New("load: ping-pong and sink connections stay open")
+	case l.SinkBytes > 0 && (l.PingPongBytes > 0 || l.Rate > 0):
+		return errors.New("load: a sink neither sends nor sets the rate")
 	}
 	return nil
 }
 
+// raw reports whether the load is plain bytes, not HTTP.
+func (l *Load) raw() bool { return l.PingPongBytes > 0 || l.SinkBytes > 0 }
+
 // request makes the bytes of one request, head and body.
 func (l *Load) request() []byte {
+	if l.SinkBytes > 0 {
+		return nil
+	}
 	if l.PingPongBytes > 0 {
 		return Pattern(make([]byte, 0, l.PingPongBytes), l.PingPongBytes)
 	}

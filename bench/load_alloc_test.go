@@ -3,6 +3,8 @@
 package bench
 
 import (
+	"io"
+	"net"
 	"runtime"
 	"testing"
 )
@@ -12,9 +14,24 @@ func TestRunDoesNotAllocatePerRequest(t *testing.T) {
 		"closed loop": {WantBytes: 2},
 		"open loop":   {WantBytes: 2, Rate: 10_000},
 		"upload":      {WantBytes: 2, Method: "POST", BodyBytes: 1000},
+		"ping-pong":   {PingPongBytes: 64},
+		"from a file": {PingPongBytes: sendfileBytes},
+		"sink":        {SinkBytes: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l.Addr = serveRaw(t, answerAll("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+			switch {
+			case l.PingPongBytes > 0:
+				l.Addr = serveRaw(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
+			case l.SinkBytes > 0:
+				l.Addr = serveRaw(t, func(c net.Conn) {
+					for b := make([]byte, 4096); ; {
+						if _, err := c.Write(b); err != nil {
+							return
+						}
+					}
+				})
+			}
 			l.Conns, l.MaxRequests, l.Duration = 4, 3000, hour
 			var before, after runtime.MemStats
 			l.OnWindow = func(open bool) {

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -273,6 +274,91 @@ func TestRunPingPong(t *testing.T) {
 	}
 }
 
+// serveRight fails every connection on which something else than count times want arrives.
+func serveRight(t *testing.T, want []byte, answer string) (addr string) {
+	return serveRaw(t, func(c net.Conn) {
+		got := make([]byte, len(want))
+		for {
+			if n, err := io.ReadFull(c, got); err != nil {
+				if n > 0 && n < len(want) && !bytes.HasPrefix(want, got[:n]) {
+					t.Errorf("%d bytes of a request are wrong", n)
+				}
+				return
+			}
+			if !bytes.Equal(got, want) {
+				t.Errorf("a request of %d bytes is wrong", len(want))
+				return
+			}
+			if answer == "" {
+				_, _ = c.Write(got)
+			} else {
+				_, _ = io.WriteString(c, answer)
+			}
+		}
+	})
+}
+
+// Large requests are sent from a file, small ones from memory: the bytes are the same.
+func TestRequestsArriveAsTheyAre(t *testing.T) {
+	for _, n := range []int{100, sendfileBytes - 1, sendfileBytes, 5_000_000} {
+		l := Load{Conns: 3, Duration: hour, MaxRequests: 12, PingPongBytes: n}
+		l.Addr = serveRight(t, Pattern(nil, n), "")
+		if res, err := Run(t.Context(), l); err != nil || res.Requests != 12 || res.Errors.Total() != 0 {
+			t.Errorf("ping-pong of %d: %d right, errors: %s (%v)", n, res.Requests, &res.Errors, err)
+		}
+		l = Load{Conns: 3, Duration: hour, MaxRequests: 12, Method: "POST", Host: "h", BodyBytes: n, WantBytes: 0}
+		head := fmt.Appendf(nil, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", n)
+		l.Addr = serveRight(t, Pattern(head, n), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		if res, err := Run(t.Context(), l); err != nil || res.Requests != 12 || res.Errors.Total() != 0 {
+			t.Errorf("upload of %d: %d right, errors: %s (%v)", n, res.Requests, &res.Errors, err)
+		}
+	}
+}
+
+func TestRunSink(t *testing.T) {
+	piece := make([]byte, 300_000)
+	addr := serveRaw(t, func(c net.Conn) {
+		for {
+			if _, err := c.Write(piece); err != nil {
+				return
+			}
+		}
+	})
+	for _, conns := range []int{1, 5} {
+		res, err := Run(t.Context(), Load{Addr: addr, Conns: conns, Duration: hour, MaxRequests: 40, SinkBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What is on its way to a whole request counts as bytes, and what was dropped before the window
+		// may belong to one that ends in it.
+		least := (40 - int64(conns)) << 20
+		if res.Requests != 40 || res.Errors.Total() != 0 || res.BodyBytes < least || res.Latency.N != 40 || res.Connects > int64(conns) {
+			t.Errorf("%d connections: %d requests, %d bytes, %d connects, errors: %s", conns, res.Requests, res.BodyBytes, res.Connects, &res.Errors)
+		}
+	}
+}
+
+func TestRunSinkCountsWhatIsWrong(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		serve func(c net.Conn)
+		kind  func(*Errors) int64
+	}{
+		{"an end", func(c net.Conn) { _, _ = c.Write(make([]byte, 10)); _ = c.Close() }, func(e *Errors) int64 { return e.Broken }},
+		{"an end after some requests", func(c net.Conn) { _, _ = c.Write(make([]byte, 250)); _ = c.Close() }, func(e *Errors) int64 { return e.Broken }},
+		{"silence", func(net.Conn) {}, func(e *Errors) int64 { return e.Timeout }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			res, err := Run(t.Context(), Load{
+				Addr: serveRaw(t, tc.serve), Conns: 2, Duration: hour, MaxRequests: 12, SinkBytes: 100, Timeout: 50 * time.Millisecond,
+			})
+			if got := tc.kind(&res.Errors); err != nil || got < 4 || res.Errors.Total() != got {
+				t.Errorf("%d right, errors: %s (%v)", res.Requests, &res.Errors, err)
+			}
+		})
+	}
+}
+
 func TestRunStopsWithItsContext(t *testing.T) {
 	addr := serveRaw(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	ctx, cancel := context.WithCancel(t.Context())
@@ -304,6 +390,10 @@ func TestRunRefusesBadLoads(t *testing.T) {
 		"no duration":             {Addr: "127.0.0.1:1"},
 		"negative rate":           {Addr: "127.0.0.1:1", Duration: hour, Rate: -1},
 		"body beyond the limit":   {Addr: "127.0.0.1:1", Duration: hour, BodyBytes: maxBodyBytes + 1},
+		"negative sink":           {Addr: "127.0.0.1:1", Duration: hour, SinkBytes: -1},
+		"a sink that sends":       {Addr: "127.0.0.1:1", Duration: hour, SinkBytes: 1, PingPongBytes: 1},
+		"a sink with a rate":      {Addr: "127.0.0.1:1", Duration: hour, SinkBytes: 1, Rate: 1},
+		"a sink that reconnects":  {Addr: "127.0.0.1:1", Duration: hour, SinkBytes: 1, CloseEach: true},
 	} {
 		if _, err := Run(t.Context(), l); err == nil {
 			t.Errorf("%s: no error", name)

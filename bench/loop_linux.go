@@ -4,8 +4,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"syscall"
 	"time"
@@ -19,6 +21,8 @@ type loop struct {
 	family  int
 	addr    syscall.Sockaddr
 	request []byte
+	file    *os.File // the request once more, without a name, when it is large: sent without being copied
+	fileFD  int
 	base    time.Time
 
 	epfd, timerfd int
@@ -63,6 +67,11 @@ func run(ctx context.Context, load *Load, addr netip.AddrPort) (Result, error) {
 	}
 	l.family, l.addr = sockaddrOf(addr)
 	defer l.close()
+	if len(l.request) >= sendfileBytes {
+		if err := l.openFile(); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := l.open(); err != nil {
 		return Result{}, err
 	}
@@ -98,6 +107,21 @@ func (l *loop) open() (err error) {
 	return nil
 }
 
+// sendfileBytes is from where on sending from a file costs less than copying.
+const sendfileBytes = 16 << 10
+
+func (l *loop) openFile() (err error) {
+	if l.file, err = os.CreateTemp("", "load-request-"); err == nil {
+		l.fileFD = int(l.file.Fd())
+		_, err = l.file.Write(l.request)
+		err = errors.Join(err, os.Remove(l.file.Name()))
+	}
+	if err != nil {
+		return fmt.Errorf("a file for the request: %w", err)
+	}
+	return nil
+}
+
 // timerIndex stands for the timer where events carry a connection's index.
 const timerIndex = -1
 
@@ -106,6 +130,9 @@ func (l *loop) close() {
 		if c := &l.conns[i]; c.fd >= 0 {
 			rawClose(c.fd)
 		}
+	}
+	if l.file != nil {
+		_ = l.file.Close()
 	}
 	for _, fd := range []int{l.timerfd, l.epfd} {
 		if fd >= 0 {

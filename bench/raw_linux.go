@@ -26,6 +26,13 @@ func rawWrite(fd int, b []byte) (int, syscall.Errno) {
 	return int(n), e
 }
 
+// rawSendfile sends up to n bytes of the file from the given offset on, without copying them.
+func rawSendfile(fd, file, offset, n int) (int, syscall.Errno) {
+	at := int64(offset)
+	sent, _, e := syscall.RawSyscall6(syscall.SYS_SENDFILE, uintptr(fd), uintptr(file), uintptr(unsafe.Pointer(&at)), uintptr(n), 0, 0)
+	return int(sent), e
+}
+
 // rawDiscard drops up to n received bytes without copying them (tcp(7), MSG_TRUNC).
 func rawDiscard(fd int, n int64) (int64, syscall.Errno) {
 	r, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), 0, uintptr(n), syscall.MSG_TRUNC, 0, 0)

@@ -179,6 +179,10 @@ func TestABusyLoopDoesNotHoldUpTheBalance(t *testing.T) {
 				}
 			})
 			release()
+			drained := make(chan struct{})
+			last := &job{func() { close(drained) }}
+			eventually(t, "there is room in the mailbox", func() bool { return g.Loops()[1].Post(last) })
+			<-drained
 			for _, c := range all {
 				mustEcho(t, c)
 			}

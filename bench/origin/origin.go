@@ -2,7 +2,7 @@
 // benchmarks, and a raw server that misbehaves as scripted, for fault tests.
 //
 // [Server] runs on the engine and costs little, because in a benchmark it shares a CPU with the load
-// generator. Its paths, for any method:
+// generator; besides HTTP it has an echo port and a port that sends without end. Its paths, for any method:
 //
 //	/                      200, "hello from NAME"
 //	/bytes/N               200, N bytes of bench.Pattern with a Content-Length
@@ -37,9 +37,9 @@ import (
 
 // Options configure a Server. The zero value listens on a free loopback port.
 type Options struct {
-	// Addr is where HTTP is served, EchoAddr where every byte is sent back; EchoAddr may be empty for no
-	// echo server, Addr is 127.0.0.1:0 then.
-	Addr, EchoAddr string
+	// Addr is where HTTP is served (default 127.0.0.1:0), EchoAddr where every byte is sent back, and
+	// SourceAddr where bench.Pattern is sent without end; empty for none of the latter two.
+	Addr, EchoAddr, SourceAddr string
 	// Name is in the answer to "/", so that a test sees which origin it reached; default "origin".
 	Name string
 	// Loops is the number of event loops; default 1.
@@ -51,6 +51,7 @@ type Options struct {
 type Server struct {
 	group      *engine.Group
 	http, echo *engine.Listener
+	source     *source // nil when there is none
 	shards     []*shard
 }
 
@@ -78,6 +79,9 @@ func New(o Options) (*Server, error) {
 	})
 	if err == nil && o.EchoAddr != "" {
 		s.echo, err = group.Listen(engine.ListenSpec{Addr: o.EchoAddr}, func(*engine.Loop) engine.Acceptor { return echoer{} })
+	}
+	if err == nil && o.SourceAddr != "" {
+		s.source, err = newSource(o.SourceAddr)
 	}
 	if err == nil {
 		err = group.Start()
@@ -111,6 +115,14 @@ func (s *Server) EchoAddr() net.Addr {
 	return s.echo.Addr()
 }
 
+// SourceAddr returns where the endless source is, nil when there is none.
+func (s *Server) SourceAddr() net.Addr {
+	if s.source == nil {
+		return nil
+	}
+	return s.source.listener.Addr()
+}
+
 // Requests returns how many complete request heads have been received.
 func (s *Server) Requests() (n int64) {
 	for _, sh := range s.shards {
@@ -132,6 +144,9 @@ func (s *Server) Stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = s.group.Stop(ctx)
+	if s.source != nil {
+		s.source.stop()
+	}
 }
 
 // shard is what one loop has of the server: loop-owned but for the counters.
@@ -173,21 +188,3 @@ func (sh *shard) put(x *exchange) {
 		sh.free = append(sh.free, x)
 	}
 }
-
-// echoer sends back what it gets, and ends the stream when the peer does. It has no state.
-type echoer struct{}
-
-func (echoer) OnAccept(*engine.Conn) engine.Handler { return echoer{} }
-func (echoer) OnConnected(*engine.Conn)             {}
-
-func (echoer) OnData(c *engine.Conn, view []byte) int {
-	c.Write(view)
-	if c.Above() {
-		c.PauseRead()
-	}
-	return len(view)
-}
-
-func (echoer) OnWritable(c *engine.Conn)                 { c.ResumeRead() }
-func (echoer) OnReadClosed(c *engine.Conn)               { c.CloseWrite() }
-func (echoer) OnClosed(*engine.Conn, engine.CloseReason) {}

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -215,9 +217,74 @@ func TestResetPathResets(t *testing.T) {
 
 func TestEchoServer(t *testing.T) {
 	s, _ := start(t, Options{EchoAddr: "127.0.0.1:0"})
-	sent := string(bench.Pattern(nil, 200_000))
-	if got, err := raw(t, s.EchoAddr().String(), sent, true); err != nil || got != sent {
+	for _, n := range []int{1, 1000, spliceBytes, 200_000} {
+		sent := string(bench.Pattern(nil, n))
+		if got, err := raw(t, s.EchoAddr().String(), sent, true); err != nil || got != sent {
+			t.Errorf("%d bytes back of %d (%v)", len(got), len(sent), err)
+		}
+	}
+}
+
+// A client that writes far ahead of its reading is held up, and nothing is lost when it reads at last.
+func TestEchoWaitsForItsReader(t *testing.T) {
+	s, _ := start(t, Options{EchoAddr: "127.0.0.1:0"})
+	c, err := net.Dial("tcp", s.EchoAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	sent := bench.Pattern(nil, 60_000_000) // more than the sockets and the pipe hold
+	_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	n, err := c.Write(sent)
+	if err == nil {
+		t.Fatalf("all %d bytes were taken though none was read", n)
+	}
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	go func() {
+		_, _ = c.Write(sent[n:])
+		_ = c.(*net.TCPConn).CloseWrite()
+	}()
+	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, sent) {
 		t.Errorf("%d bytes back of %d (%v)", len(got), len(sent), err)
+	}
+}
+
+func TestSource(t *testing.T) {
+	s, _ := start(t, Options{SourceAddr: "127.0.0.1:0"})
+	want := bench.Pattern(nil, 2*sourceBytes+1000) // past the file's end
+	var clients sync.WaitGroup
+	for range 3 { // at a time: each has its own place in the file
+		clients.Go(func() {
+			c, err := net.Dial("tcp", s.SourceAddr().String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = c.Close() }()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			got := make([]byte, len(want))
+			if n, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d bytes of %d (%v), equal: %t", n, len(want), err, bytes.Equal(got, want))
+			}
+		})
+	}
+	clients.Wait()
+	// Stop ends a connection that waits for its reader; start's cleanup would hang otherwise.
+	c, err := net.Dial("tcp", s.SourceAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection outlived the server")
+	}
+	if _, err := New(Options{SourceAddr: "192.0.2.1:0"}); err == nil {
+		t.Error("listens on an address that is not here")
 	}
 }
 

@@ -71,13 +71,18 @@ stream {
     listen {listen} backlog=4096;
     proxy_pass {upstream};
     proxy_buffer_size {buffer};
+    proxy_timeout 3600s;
+    proxy_half_close on;
     tcp_nodelay on;
-  }
+{await}  }
 }
 `
 
+// nginxAwait has nginx look at the first bytes before it connects. They are no TLS, which is fine.
+const nginxAwait = "    ssl_preread on;\n    preread_timeout 3600s;\n"
+
 func nginxConfig(dir string, s Spec) ([]string, error) {
-	text, module, buffer := nginxHTTP, "", "16k"
+	text, module, buffer, await := nginxHTTP, "", "16k", ""
 	if s.Mode == TCP {
 		var err error
 		if module, err = nginxStreamModule(); err != nil {
@@ -87,12 +92,16 @@ func nginxConfig(dir string, s Spec) ([]string, error) {
 		if s.Bulk {
 			buffer = "256k"
 		}
+		if s.AwaitData {
+			await = nginxAwait
+		}
 	}
 	if os.Geteuid() != 0 {
 		text = strings.Replace(text, "user root;\n", "", 1)
 	}
 	path, err := render(dir, "nginx.conf", text, "{dir}", dir, "{listen}", s.Listen, "{upstream}", s.Upstream,
-		"{module}", module, "{buffer}", buffer, "{nofile}", fmt.Sprint(2*s.MaxConns+1000))
+		"{module}", module, "{buffer}", buffer, "{await}", await,
+		"{nofile}", fmt.Sprint(2*s.MaxConns+1000))
 	return []string{"-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", path}, err
 }
 
@@ -115,22 +124,28 @@ defaults
 {http}{bulk}
 frontend in
   bind {listen}
-  default_backend origin
+{await}  default_backend origin
 backend origin
   server origin {upstream}
 `
 
+// haproxyAwait has haproxy connect once there is a byte.
+const haproxyAwait = "  tcp-request inspect-delay 1h\n  tcp-request content accept if { req.len gt 0 }\n"
+
 func haproxyConfig(dir string, s Spec) ([]string, error) {
-	mode, http, bulk, globalBulk := "http", "  http-reuse always\n", "", ""
+	mode, http, bulk, globalBulk, await := "http", "  http-reuse always\n", "", "", ""
 	if s.Mode == TCP {
 		mode, http = "tcp", ""
+	}
+	if s.AwaitData {
+		await = haproxyAwait
 	}
 	if s.Bulk {
 		globalBulk = "  tune.pipesize 1048576\n  maxpipes 1024\n"
 		bulk = "  option splice-auto\n  option splice-request\n  option splice-response\n"
 	}
 	path, err := render(dir, "haproxy.cfg", haproxyText, "{listen}", s.Listen, "{upstream}", s.Upstream, "{mode}", mode,
-		"{http}", http, "{bulk}", bulk, "{globalbulk}", globalBulk, "{maxconn}", fmt.Sprint(s.MaxConns+100))
+		"{http}", http, "{bulk}", bulk, "{globalbulk}", globalBulk, "{await}", await, "{maxconn}", fmt.Sprint(s.MaxConns+100))
 	return []string{"-db", "-f", path}, err
 }
 
@@ -219,6 +234,10 @@ const sluiceTCPFilter = `      - name: envoy.filters.network.tcp_proxy
           "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
           stat_prefix: bench
           cluster: origin
+{await}`
+
+const sluiceAwait = `          upstream_connect_mode: ON_DOWNSTREAM_DATA
+          max_early_data_bytes: 16384
 `
 
 func sluiceConfig(dir string, s Spec) ([]string, error) {
@@ -226,7 +245,11 @@ func sluiceConfig(dir string, s Spec) ([]string, error) {
 	if s.Mode == TCP {
 		filter = sluiceTCPFilter
 	}
-	keys := []string{"{filter}", filter}
+	await := ""
+	if s.AwaitData {
+		await = sluiceAwait
+	}
+	keys := []string{"{filter}", strings.ReplaceAll(filter, "{await}", await)}
 	for _, a := range []struct{ addr, host, port string }{
 		{s.Listen, "{host}", "{port}"},
 		{s.Upstream, "{uphost}", "{upport}"},

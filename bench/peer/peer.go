@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,8 @@ type Spec struct {
 	Admin    string // IP address and port, for proxies that have an administration port
 	// Bulk asks for the settings that suit bodies of a megabyte and more, where a proxy has such.
 	Bulk bool
+	// AwaitData makes a TCP proxy connect upstream only when the client has sent something.
+	AwaitData bool
 	// MaxConns is how many downstream connections must be possible at the same time.
 	MaxConns int
 }
@@ -44,21 +47,22 @@ type Peer struct {
 	env    []string
 }
 
+// Forwards reports whether p is a proxy for m at all, installed or not.
+func (p *Peer) Forwards(m Mode) bool { return slices.Contains(p.modes, m) }
+
 // Supports returns nil when p can do the job, else why not.
 func (p *Peer) Supports(m Mode) error {
 	if _, err := p.find(); err != nil {
 		return err
 	}
-	for _, have := range p.modes {
-		if have == m {
-			if p.Name == "nginx" && m == TCP {
-				_, err := nginxStreamModule()
-				return err
-			}
-			return nil
-		}
+	if !p.Forwards(m) {
+		return fmt.Errorf("%s does not forward plain TCP", p.Name)
 	}
-	return fmt.Errorf("%s does not forward plain TCP", p.Name)
+	if p.Name == "nginx" && m == TCP {
+		_, err := nginxStreamModule()
+		return err
+	}
+	return nil
 }
 
 func (p *Peer) find() (path string, err error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -35,34 +36,33 @@ func all() []*Peer {
 }
 
 func TestPeersAnswerRight(t *testing.T) {
-	o, err := origin.New(origin.Options{EchoAddr: "127.0.0.1:0"})
+	o, err := origin.New(origin.Options{EchoAddr: "127.0.0.1:0", SourceAddr: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer o.Stop()
+	http, echo, source := o.Addr().String(), o.EchoAddr().String(), o.SourceAddr().String()
 	for _, p := range all() {
-		for _, s := range []Spec{
-			{Mode: HTTP, Upstream: o.Addr().String()},
-			{Mode: HTTP, Upstream: o.Addr().String(), Bulk: true},
-			{Mode: TCP, Upstream: o.EchoAddr().String()},
-			{Mode: TCP, Upstream: o.EchoAddr().String(), Bulk: true},
+		for _, tc := range []struct {
+			name  string
+			spec  Spec
+			probe func(ctx context.Context, addr string) error
+		}{
+			{"http", Spec{Mode: HTTP, Upstream: http}, Probe},
+			{"http, tuned for bulk", Spec{Mode: HTTP, Upstream: http, Bulk: true}, Probe},
+			{"tcp to an echo", Spec{Mode: TCP, Upstream: echo}, ProbeEcho},
+			{"tcp to an echo, tuned for bulk", Spec{Mode: TCP, Upstream: echo, Bulk: true}, ProbeEcho},
+			{"tcp to a source, tuned for bulk", Spec{Mode: TCP, Upstream: source, Bulk: true}, ProbeSource},
+			{"tcp to an http server", Spec{Mode: TCP, Upstream: http}, Probe},
+			{"tcp to an http server, when there is data", Spec{Mode: TCP, Upstream: http, AwaitData: true}, Probe},
 		} {
-			t.Run(fmt.Sprintf("%s/%s bulk=%t", p.Name, [...]string{"http", "tcp"}[s.Mode], s.Bulk), func(t *testing.T) {
-				if err := p.Supports(s.Mode); err != nil {
-					if s.Mode == HTTP && os.Getenv("CI") == "true" {
-						t.Fatal(err) // CI installs every HTTP peer
-					}
-					t.Skip(err)
-				}
-				r, err := Start(t.Context(), p, s, 0)
+			t.Run(p.Name+"/"+tc.name, func(t *testing.T) {
+				skipWithout(t, p, tc.spec.Mode)
+				r, err := Start(t.Context(), p, tc.spec, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
-				probe := Probe
-				if s.Mode == TCP {
-					probe = ProbeEcho
-				}
-				if err := probe(t.Context(), r.Spec.Listen); err != nil {
+				if err := tc.probe(t.Context(), r.Spec.Listen); err != nil {
 					t.Error(err)
 				}
 				r.Refresh()
@@ -84,6 +84,62 @@ func TestPeersAnswerRight(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// skipWithout skips the test when p is not installed, and fails it in CI, which installs every peer.
+func skipWithout(t *testing.T, p *Peer, m Mode) {
+	t.Helper()
+	if err := p.Supports(m); err != nil {
+		if p.Forwards(m) && os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// TestAwaitDataConnectsLate: of two clients the one that came first says nothing, so the first connection
+// upstream is the other's.
+func TestAwaitDataConnectsLate(t *testing.T) {
+	for _, p := range all() {
+		t.Run(p.Name, func(t *testing.T) {
+			skipWithout(t, p, TCP)
+			upstream, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = upstream.Close() }()
+			r, err := Start(t.Context(), p, Spec{Mode: TCP, Upstream: upstream.Addr().String(), AwaitData: true}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Stop()
+			for _, say := range []string{"", "second"} {
+				c, err := net.Dial("tcp", r.Spec.Listen)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = c.Close() }()
+				_, _ = c.Write([]byte(say))
+			}
+			for {
+				c, err := upstream.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = c.Close() }()
+				_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+				b := make([]byte, 6)
+				n, err := io.ReadFull(c, b)
+				if err == io.EOF {
+					continue // who looked whether the proxy listens has gone: haproxy connects for it yet
+				}
+				if string(b) != "second" {
+					t.Errorf("upstream reads %q (%v)", b[:n], err)
+				}
+				return
+			}
+		})
 	}
 }
 
@@ -126,6 +182,33 @@ func TestProbeEchoFindsLostBytes(t *testing.T) {
 	}
 }
 
+func TestProbeSourceFindsWrongBytes(t *testing.T) {
+	o, err := origin.New(origin.Options{SourceAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Stop()
+	if err := ProbeSource(t.Context(), o.SourceAddr().String()); err != nil {
+		t.Errorf("the source itself: %v", err)
+	}
+	for name, tc := range map[string]struct {
+		send string
+		want string
+	}{
+		"ends":     {string(bench.Pattern(nil, 70_000)), "after 70000 bytes"},
+		"lost one": {string(bench.Pattern(nil, 21<<20)[1:]), "not the pattern"},
+	} {
+		s, err := origin.NewScripted(origin.Script{origin.Send(tc.send), origin.CloseWrite()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ProbeSource(t.Context(), s.Addr()); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		s.Stop()
+	}
+}
+
 var leftover = regexp.MustCompile(`\{[a-z]+\}`)
 
 func TestConfigurationsAreComplete(t *testing.T) {
@@ -133,6 +216,7 @@ func TestConfigurationsAreComplete(t *testing.T) {
 	for _, p := range append(all(), Sluice("/nowhere/sluice")) {
 		for _, s.Mode = range p.modes {
 			for _, s.Bulk = range []bool{false, true} {
+				s.AwaitData = s.Bulk && s.Mode == TCP
 				dir := t.TempDir()
 				args, err := p.config(dir, s)
 				if p.Name == "nginx" && s.Mode == TCP && err != nil {
@@ -170,8 +254,8 @@ func TestMissingPeersSayHowToInstallThem(t *testing.T) {
 	if v := p.Version(); v != "" {
 		t.Errorf("version %q", v)
 	}
-	if H2O().Supports(TCP) == nil {
-		t.Error("h2o is said to forward plain TCP")
+	if H2O().Supports(TCP) == nil || H2O().Forwards(TCP) || !Nginx().Forwards(TCP) {
+		t.Error("h2o is said to forward plain TCP, or nginx not to")
 	}
 }
 

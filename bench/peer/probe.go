@@ -69,6 +69,28 @@ func ask(ctx context.Context, addr, method, path string, send []byte, status int
 	return nil
 }
 
+// ProbeSource does the same for a proxy in front of bench/origin's endless source: some megabytes of it
+// are right.
+func ProbeSource(ctx context.Context, addr string) error {
+	const sourceBytes = 20 << 20
+	d := net.Dialer{Timeout: probeTimeout}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(probeTimeout))
+	want := bench.Pattern(nil, sourceBytes)
+	got := make([]byte, sourceBytes)
+	if n, err := io.ReadFull(c, got); err != nil {
+		return fmt.Errorf("after %d bytes: %w", n, err)
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%d bytes that are not the pattern", len(got))
+	}
+	return nil
+}
+
 // ProbeEcho does the same for a proxy in front of an echo server: bytes and the end of the stream come back.
 func ProbeEcho(ctx context.Context, addr string) error {
 	d := net.Dialer{Timeout: probeTimeout}

@@ -80,17 +80,21 @@ func PinSelf(cpu int) error {
 	return nil
 }
 
-// RaiseFileLimit lets this process and those it starts open up to n files, or as many as the system allows.
-func RaiseFileLimit(n uint64) {
+// RaiseFileLimit lets this process and those it starts open up to n files, or as many as the system allows,
+// and returns how many that is.
+func RaiseFileLimit(n uint64) uint64 {
 	var l syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
-		return
+		return 0
 	}
 	want := syscall.Rlimit{Cur: max(n, l.Cur), Max: max(n, l.Max)} // raising Max needs privilege
 	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &want) != nil {
-		l.Cur = l.Max
-		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+		want = syscall.Rlimit{Cur: l.Max, Max: l.Max}
+		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &want) != nil {
+			return l.Cur
+		}
 	}
+	return want.Cur
 }
 
 func killGroup(pgid int) { _ = syscall.Kill(-pgid, syscall.SIGKILL) }

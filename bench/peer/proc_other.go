@@ -15,8 +15,8 @@ func startOn(*exec.Cmd, int) error { return errUnsupported }
 // PinSelf is an error where there is no sched_setaffinity.
 func PinSelf(int) error { return errUnsupported }
 
-// RaiseFileLimit does nothing: there is nothing to measure here.
-func RaiseFileLimit(uint64) {}
+// RaiseFileLimit does nothing and returns 0: there is nothing to measure here.
+func RaiseFileLimit(uint64) uint64 { return 0 }
 
 func killGroup(int) {}
 

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/sluiceproxy/sluice/bench"
@@ -15,8 +16,10 @@ type scenario struct {
 	metric      report.Metric
 	mode        peer.Mode
 	bulk        bool // peers are tuned for large bodies
+	awaitData   bool // peers connect upstream at the client's first bytes
 	tools       bool // wrk and h2load can drive it
 	load        bench.Load
+	hold        int // idle connections to hold
 	// run measures one proxy once.
 	run func(ctx context.Context, r *runner, s *scenario, p *peer.Running) (report.Sample, error)
 }
@@ -26,6 +29,9 @@ const (
 	idleConns = 10_000
 	slowPath  = "/bytes/1073741824"
 )
+
+// bulkMessage is the size of messages from which on peers do better with their settings for bulk.
+const bulkMessage = 16 << 10
 
 // helloBytes is the size of the origin's small answer, drainBytes of its answer to a 64 KiB upload.
 const (
@@ -43,6 +49,8 @@ func scenarios() []scenario {
 	upload.Method, upload.BodyBytes = "POST", 64<<10
 	closing := get(64, "/", helloBytes)
 	closing.CloseEach = true
+	once := closing // through TCP proxies; the request has 60 bytes then
+	once.Header = nil
 	return []scenario{
 		{
 			name: "h1-64", title: "HTTP/1 keep-alive, small response, 64 connections",
@@ -68,23 +76,80 @@ func scenarios() []scenario {
 			name: "h1-close", title: "HTTP/1, one connection per request, 64 at a time",
 			metric: report.CPUPerRequest, load: closing, run: runLoad,
 		},
+		pingPong("l4-pingpong-64", "64 bytes", 64),
+		pingPong("l4-pingpong-1k", "1 KiB", 1<<10),
+		pingPong("l4-pingpong-4k", "4 KiB", 4<<10),
+		pingPong("l4-pingpong-16k", "16 KiB", 16<<10),
+		pingPong("l4-pingpong-64k", "64 KiB", 64<<10),
+		bulk("l4-bulk-1", "1 connection", 1),
+		bulk("l4-bulk-4", "4 connections", 4),
+		bulk("l4-bulk-64", "64 connections", 64),
 		{
-			name: "l4-pingpong", title: "TCP, 64 bytes there and back, 64 connections",
-			metric: report.CPUPerRequest, mode: peer.TCP, load: bench.Load{Conns: 64, PingPongBytes: 64}, run: runLoad,
+			name: "l4-close", title: "TCP, a connection for 60 bytes there and 100 back, 64 at a time",
+			metric: report.CPUPerRequest, mode: peer.TCP, load: once, run: runLoad,
 		},
 		{
-			name: "l4-bulk", title: "TCP, 8 MiB downloads, 4 connections",
-			metric: report.CPUPerGB, mode: peer.TCP, bulk: true, load: get(4, "/bytes/8388608", 8<<20), run: runLoad,
+			name: "l4-close-await", title: "TCP, as l4-close, connecting upstream when the client has sent",
+			metric: report.CPUPerRequest, mode: peer.TCP, awaitData: true, load: once, run: runLoad,
 		},
 		{
 			name: "idle-10000", title: "10,000 idle keep-alive connections",
-			metric: report.BytesPerConn, run: runIdle,
+			metric: report.BytesPerConn, hold: idleConns, run: runIdle,
 		},
 		{
 			name: "slow-reader", title: "a client that stops reading a 1 GiB response",
 			metric: report.GrowthBytes, run: runSlowReader,
 		},
+		{
+			name: "l4-idle-10000", title: "10,000 idle TCP connections, each with one upstream",
+			metric: report.BytesPerConn, mode: peer.TCP, hold: idleConns, run: runIdle,
+		},
+		{
+			name: "l4-slow-reader", title: "a TCP client that stops reading 1 GiB",
+			metric: report.GrowthBytes, mode: peer.TCP, bulk: true, run: runSlowReader,
+		},
 	}
+}
+
+// pingPong is a scenario of one message in flight on each of 64 connections.
+func pingPong(name, size string, n int) scenario {
+	return scenario{
+		name: name, title: "TCP, " + size + " there and back, 64 connections",
+		metric: report.CPUPerRequest, mode: peer.TCP, bulk: n >= bulkMessage, load: bench.Load{Conns: 64, PingPongBytes: n}, run: runLoad,
+	}
+}
+
+// bulk is a scenario of downloads without end.
+func bulk(name, conns string, n int) scenario {
+	return scenario{
+		name: name, title: "TCP, downloads without end, " + conns,
+		metric: report.CPUPerGB, mode: peer.TCP, bulk: true, load: bench.Load{Conns: n, SinkBytes: 1 << 20}, run: runLoad,
+	}
+}
+
+// fit holds fewer connections where the system does not allow a proxy enough files, and says so in the title.
+func (s *scenario) fit(fileLimit int) {
+	const others = 1000 // files besides
+	files := 1          // for each connection; idle ones of HTTP share a few upstream
+	if s.mode == peer.TCP {
+		files = 2
+	}
+	if most := max(1, (fileLimit-others)/files); s.hold > most {
+		s.hold = most
+		s.title += fmt.Sprintf(" (%d: the system allows %d open files)", most, fileLimit)
+	}
+}
+
+// upstream is the port of the origin that the scenario's load talks to, with the question to ask a proxy
+// in front of it.
+func (s *scenario) upstream(r *runner) (addr string, probe func(ctx context.Context, addr string) error) {
+	switch {
+	case s.load.PingPongBytes > 0:
+		return r.echo, peer.ProbeEcho
+	case s.load.SinkBytes > 0:
+		return r.source, peer.ProbeSource
+	}
+	return r.http, peer.Probe
 }
 
 // Names lists the scenarios.
@@ -111,12 +176,12 @@ func settled(ctx context.Context, p *peer.Running) (rss int64, err error) {
 }
 
 // runIdle measures what an idle keep-alive connection costs. The connections have served one request.
-func runIdle(ctx context.Context, _ *runner, _ *scenario, p *peer.Running) (m report.Sample, err error) {
+func runIdle(ctx context.Context, _ *runner, s *scenario, p *peer.Running) (m report.Sample, err error) {
 	before, err := settled(ctx, p)
 	if err != nil {
 		return m, err
 	}
-	release, err := bench.Hold(ctx, p.Spec.Listen, "/", idleConns, 64)
+	release, err := bench.Hold(ctx, p.Spec.Listen, "/", s.hold, 64)
 	if err != nil {
 		return m, err
 	}
@@ -126,7 +191,7 @@ func runIdle(ctx context.Context, _ *runner, _ *scenario, p *peer.Running) (m re
 		return m, err
 	}
 	m.RSS = after.RSS
-	m.Cost = max(0, float64(after.RSS-before)) / idleConns
+	m.Cost = max(0, float64(after.RSS-before)) / float64(s.hold)
 	return m, nil
 }
 

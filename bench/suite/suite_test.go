@@ -19,13 +19,13 @@ import (
 
 // The test binary is also the processes that a run starts.
 func TestMain(m *testing.M) {
-	if len(os.Args) != 4 {
+	if len(os.Args) < 4 {
 		os.Exit(m.Run())
 	}
 	var err error
 	switch ctx := context.Background(); os.Args[1] {
 	case "origin":
-		err = origin.Serve(ctx, origin.Options{Addr: os.Args[2], EchoAddr: os.Args[3]})
+		err = origin.Serve(ctx, origin.Options{Addr: os.Args[2], EchoAddr: os.Args[3], SourceAddr: os.Args[4]})
 	case "reverse-proxy":
 		err = peer.ServeReverseProxy(os.Args[2], os.Args[3])
 	case "wrong-proxy": // answers, but not as its origin does
@@ -89,6 +89,61 @@ func TestRunFillsAReport(t *testing.T) {
 	}
 }
 
+// Each kind of TCP row with the peers that are installed.
+func TestRunMeasuresTCP(t *testing.T) {
+	o := options(t)
+	o.Profile.Rounds = 1
+	o.Only = []string{"l4-pingpong-64", "l4-pingpong-64k", "l4-bulk-4", "l4-close", "l4-close-await", "l4-slow-reader"}
+	o.Subject = "haproxy"
+	installed := 0
+	o.Peers = append(o.Peers, peer.HAProxy(), peer.Nginx())
+	for _, p := range o.Peers {
+		if p.Supports(peer.TCP) == nil {
+			installed++
+		}
+	}
+	if installed == 0 {
+		t.Skip("no TCP peer is installed")
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range r.Scenarios {
+		// The first of the peers is for HTTP alone, which is no reason to mention it.
+		if len(s.Samples) != installed || len(s.Budgets) == 0 || len(s.Refused) != 2-installed {
+			t.Errorf("%s: %d samples of %d, %d budgets, refused %v", s.Name, len(s.Samples), installed, len(s.Budgets), s.Refused)
+		}
+		for _, m := range s.Samples {
+			if m.RSS == 0 || m.Errors > 0 || s.Metric.OfLoad() && (m.Requests < 2000 || m.Cost <= 0) {
+				t.Errorf("%s: %+v", s.Name, m)
+			}
+		}
+	}
+}
+
+func TestIdleConnectionsFitTheFileLimit(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		s     scenario
+		limit int
+		hold  int
+	}{
+		{"plenty of files", scenario{mode: peer.TCP, hold: 10_000}, 65_536, 10_000},
+		{"a TCP connection takes two", scenario{mode: peer.TCP, hold: 10_000}, 20_000, 9500},
+		{"one of HTTP takes one", scenario{hold: 10_000}, 20_000, 10_000},
+		{"hardly any", scenario{mode: peer.TCP, hold: 10_000}, 1024, 12},
+		{"none at all", scenario{mode: peer.TCP, hold: 10_000}, 256, 1},
+		{"a scenario without idle connections", scenario{mode: peer.TCP}, 256, 0},
+	} {
+		whole := tc.s.hold == tc.hold
+		tc.s.fit(tc.limit)
+		if tc.s.hold != tc.hold || (tc.s.title == "") != whole {
+			t.Errorf("%s: %d, %q; want %d", tc.name, tc.s.hold, tc.s.title, tc.hold)
+		}
+	}
+}
+
 func TestRunStopsWithItsContext(t *testing.T) {
 	o := options(t)
 	o.Profile.Duration, o.Profile.MaxRequests = time.Hour, 0
@@ -127,6 +182,21 @@ func TestEveryBudgetHasItsScenario(t *testing.T) {
 	}
 	for name := range budgets {
 		t.Errorf("the budget file has a target for %s, which is no scenario", name)
+	}
+}
+
+func TestEveryScenarioIsInTheReadme(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		if n := strings.Count(string(text), "\n| `"+name+"` |"); n != 1 {
+			t.Errorf("%s has %d rows", name, n)
+		}
+	}
+	if rows := strings.Count(string(text), "\n| `"); rows != len(Names()) {
+		t.Errorf("%d rows for %d scenarios", rows, len(Names()))
 	}
 }
 

@@ -160,15 +160,18 @@ func (c *showCmd) Run() error {
 }
 
 type originCmd struct {
-	Addr  string `arg:"" optional:"" help:"Where to serve HTTP." default:"127.0.0.1:9000"`
-	Echo  string `arg:"" optional:"" help:"Where to echo bytes."`
-	Name  string `help:"The name in the answer to /." default:"origin"`
-	Loops int    `help:"Event loops." default:"1"`
+	Addr   string `arg:"" optional:"" help:"Where to serve HTTP." default:"127.0.0.1:9000"`
+	Echo   string `arg:"" optional:"" help:"Where to echo bytes."`
+	Source string `arg:"" optional:"" help:"Where to send bytes without end."`
+	Name   string `help:"The name in the answer to /." default:"origin"`
+	Loops  int    `help:"Event loops." default:"1"`
 }
 
 // Run serves until it is interrupted.
 func (c *originCmd) Run(ctx context.Context) error {
-	return origin.Serve(ctx, origin.Options{Addr: c.Addr, EchoAddr: c.Echo, Name: c.Name, Loops: c.Loops})
+	return origin.Serve(ctx, origin.Options{
+		Addr: c.Addr, EchoAddr: c.Echo, SourceAddr: c.Source, Name: c.Name, Loops: c.Loops,
+	})
 }
 
 type reverseProxyCmd struct {
