@@ -229,7 +229,7 @@ func (c *Conn) onEvent(ev poll.Events) {
 	if ev&poll.Readable != 0 {
 		c.onReadable()
 	}
-	if ev&poll.Failed != 0 && c.flags&(fEOF|fClosed) == fEOF {
+	if ev&poll.Failed != 0 && c.flags&(fEOF|fClosed|fDoEnd) == fEOF {
 		c.checkDead()
 	}
 }

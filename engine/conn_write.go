@@ -124,7 +124,9 @@ func (c *Conn) CloseWrite() {
 func (c *Conn) sendFin() {
 	if c.flags&fFinSent == 0 {
 		c.flags |= fFinSent
-		sock.ShutdownWrite(int(c.fd))
+		if c.flags&fEOF == 0 {
+			sock.ShutdownWrite(int(c.fd))
+		} // else the descriptor is closed next, which sends the FIN as well
 	}
 	switch {
 	case c.flags&fLinger == 0:
