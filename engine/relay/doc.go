@@ -13,8 +13,11 @@
 // copying goes on.
 //
 // Backpressure: a source is not read while its destination has no room. So what
-// waits in user space is one piece of 16 KiB at most, and in the kernel one pipe.
+// waits in user space is one piece of 16 KiB at most, and in the kernel one pipe; a
+// tunnel's limits make both smaller. What an end that is gone had sent is kept
+// moving until the other has it.
 //
-// Start reading at pump.go. No allocation beyond the Pump or Tunnel, which can be
+// Start reading at pump.go; tunnel.go says what each event of a pair leads to, and
+// ends.go does it. No allocation beyond the Pump or Tunnel, which can be
 // embedded in the caller's object.
 package relay

@@ -13,18 +13,37 @@ func (p *Pump) pending() int {
 	return n
 }
 
-// seal takes no more from the source's socket. What the engine keeps for it is
-// handed over whole, since nobody may come back for it; when all of it is in the
-// destination's socket the pump ends with End, which may be within the call. It
-// reports whether the pump was running.
+// seal takes no more from the source's socket; when all that was taken is in the
+// destination's the pump ends with End, which may be within the call. It reports
+// whether the pump was running.
 func (p *Pump) seal() bool {
 	if !p.active {
 		return false
 	}
-	if p.sealed {
-		return true
+	if !p.sealed {
+		p.sealed, p.ready = true, false
+		if p.started { // else begin drains: this may be within OnData of the source
+			p.drain()
+		}
 	}
-	p.sealed, p.ready = true, false
+	return true
+}
+
+// sourceClosed is seal for the source's OnClosed, after which the pump does not
+// touch it any more.
+func (p *Pump) sourceClosed() bool {
+	begun := p.started
+	running := p.seal()
+	if running && !begun {
+		p.drain()
+	}
+	p.src = nil
+	return running
+}
+
+// drain is what follows sealing. What the engine keeps for the source is handed
+// over whole: nobody comes back for it.
+func (p *Pump) drain() {
 	if !p.started {
 		p.started = true
 		p.dst.SetRawWriter(events{p})
@@ -35,24 +54,19 @@ func (p *Pump) seal() bool {
 	p.resumed()
 	if p.active && p.pending() == 0 {
 		p.finish(End)
+		return
 	}
-	return true
-}
-
-// sourceClosed is seal for the source's OnClosed, after which the pump does not
-// touch it any more.
-func (p *Pump) sourceClosed() bool {
-	running := p.seal()
-	p.src = nil
-	return running
+	p.stuck()
 }
 
 // stuck ends a turn in which the destination took less than there was.
 func (p *Pump) stuck() {
-	if p.paused || p.sealed || !p.started || p.pending() == 0 || p.dst.Connecting() {
+	e, ok := p.done.(ends)
+	if !ok || !p.started || p.pending() == 0 || p.dst.Connecting() {
 		return
 	}
-	if e, ok := p.done.(ends); ok {
+	e.t.look()
+	if !p.paused && !p.sealed {
 		p.paused = true
 		e.stuck(p)
 	}

@@ -49,8 +49,8 @@ func (e ends) OnPipeDone(p *Pump, r Result) {
 		p.dst.Close() // whatever it says, there is nobody to hear it
 	case r == WriteFailed:
 		e.writeFailed(p)
-	case !p.sealed:
-		p.dst.CloseWrite()
+	case !p.sealed || p.dst.ReadClosed():
+		p.dst.CloseWrite() // after which, if both directions have ended, it closes
 	case p == &t.up && !t.draining:
 		t.b.Close()
 	default:

@@ -161,7 +161,11 @@ func (e events) Run(*engine.Loop) {
 }
 
 func (p *Pump) begin() {
-	if !p.active || p.sealed || p.src.Closed() || p.dst.Closed() {
+	if !p.active || p.src == nil || p.src.Closed() || p.dst.Closed() {
+		return
+	}
+	if p.sealed {
+		p.drain()
 		return
 	}
 	p.src.ResumeRead()

@@ -1,10 +1,7 @@
 package relay_test
 
 import (
-	"bytes"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"runtime"
 	"slices"
@@ -115,14 +112,51 @@ func TestRefusedSpliceFallsBackToCopying(t *testing.T) {
 	}
 }
 
-// exchange sends b both ways.
-func exchange(t *testing.T, a, b *net.TCPConn, data []byte) {
+// TestNoPipeToBeHadMeansCopying, and splicing again some megabytes later.
+func TestNoPipeToBeHadMeansCopying(t *testing.T) {
+	client, origin, f, _ := tunnel(t, relay.Options{})
+	before := len(pipeEnds(t))
+	give := takeDescriptors(t)
+	exchange(t, client, origin, random(2<<20, 8))
+	give()
+	copied := len(pipeEnds(t))
+	exchange(t, client, origin, random(16<<20, 9))
+	if spliced := len(pipeEnds(t)); copied != before || spliced <= before {
+		t.Errorf("%d pipes at first, %d when there were no descriptors, %d in the end", before, copied, spliced)
+	}
+	_ = client.CloseWrite()
+	_ = origin.CloseWrite()
+	if r := f.wait(t); r.a != engine.PeerClosed || r.b != engine.PeerClosed || r.up != r.down {
+		t.Errorf("result %+v", r)
+	}
+}
+
+// takeDescriptors leaves the process none to open, until what it returns is called.
+func takeDescriptors(t *testing.T) (give func()) {
 	t.Helper()
-	for _, way := range [][2]*net.TCPConn{{a, b}, {b, a}} {
-		go func() { _, _ = way[0].Write(data) }()
-		got := make([]byte, len(data))
-		if _, err := io.ReadFull(way[1], got); err != nil || !bytes.Equal(got, data) {
-			t.Fatalf("bytes differ, %v", err)
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	low := was
+	low.Cur = uint64(descriptors(t) + 16)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &low); err != nil {
+		t.Skip(err)
+	}
+	var taken []int
+	for {
+		fd, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		if err != nil {
+			break
+		}
+		taken = append(taken, fd)
+	}
+	return func() {
+		for _, fd := range taken {
+			syscall.Close(fd)
+		}
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &was); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func tunnel(t *testing.T, o relay.Options) (client, origin *net.TCPConn, f *fron
 	return c.(*net.TCPConn), s.(*net.TCPConn), f, g
 }
 
-func start(t *testing.T) *engine.Group {
+func start(t testing.TB) *engine.Group {
 	t.Helper()
 	g, err := engine.New(engine.Options{Loops: 1})
 	if err == nil {
@@ -284,7 +284,7 @@ func unread(fd int) bool {
 }
 
 // on runs fn on the loop and waits for it.
-func on(t *testing.T, g *engine.Group, fn func()) {
+func on(t testing.TB, g *engine.Group, fn func()) {
 	t.Helper()
 	done := make(chan struct{})
 	post(t, g, func() { defer close(done); fn() })
@@ -295,7 +295,7 @@ type call struct{ f func() }
 
 func (c *call) Run() { c.f() }
 
-func post(t *testing.T, g *engine.Group, f func()) {
+func post(t testing.TB, g *engine.Group, f func()) {
 	t.Helper()
 	if !g.Loops()[0].Post(&call{f}) {
 		t.Fatal("post refused")

@@ -89,7 +89,7 @@ type Tunnel struct {
 	owner   Owner
 	idle    wheel.Timer
 	timeout time.Duration
-	written uint64 // by both sockets, when the idle timer was last looked at
+	written uint64 // by both sockets, when last looked at
 
 	deferred bool // Run follows at the safe point
 	gone     bool // a is closed, or will be when what it sent is read
@@ -203,7 +203,8 @@ func (t *Tunnel) Pending() (up, down int) {
 	return up, down
 }
 
-// LastMove returns when bytes last moved, or the tunnel started, on the loop's clock.
+// LastMove returns when bytes last moved, or were last seen to have moved out of a
+// chain, or the tunnel started, on the loop's clock.
 func (t *Tunnel) LastMove() int64 { return max(t.up.lastNs, t.down.lastNs) }
 
 // Reasons returns why a and b ended. Meaningful in OnRelayDone and after.
@@ -226,16 +227,36 @@ func (t *Tunnel) bound() time.Duration {
 	return t.timeout
 }
 
+// loop returns the loop of a tunnel that runs.
+func (t *Tunnel) loop() *engine.Loop {
+	if t.a != nil {
+		return t.a.Loop()
+	}
+	return t.b.Loop()
+}
+
+// look notes what the sockets have taken, for a tunnel with bytes pending: what an
+// out chain holds leaves without the pumps.
+func (t *Tunnel) look() {
+	written := uint64(0)
+	if t.a != nil {
+		written = t.a.BytesWritten()
+	}
+	if t.b != nil {
+		written += t.b.BytesWritten()
+	}
+	if written != t.written {
+		t.written = written
+		t.up.lastNs = t.loop().Now()
+	}
+}
+
 // watch arms the idle timer, unless it runs early enough to see for itself.
 func (t *Tunnel) watch() {
-	c := t.a
-	if c == nil {
-		c = t.b
-	}
-	if c == nil {
+	if t.a == nil && t.b == nil {
 		return
 	}
-	l, d := c.Loop(), t.bound()
+	l, d := t.loop(), t.bound()
 	if d <= 0 {
 		l.Disarm(&t.idle)
 		return
@@ -256,21 +277,12 @@ func (e ends) OnTimer(*wheel.Timer) {
 	if d <= 0 {
 		return
 	}
-	c, written := t.a, uint64(0)
-	for _, x := range [...]*engine.Conn{t.a, t.b} {
-		if x != nil {
-			c = x
-			written += x.BytesWritten()
-		}
+	if up, down := t.Pending(); up+down > 0 {
+		t.look()
 	}
-	progress := written != t.written
-	t.written = written
-	rest := time.Duration(t.LastMove() + int64(d) - c.Loop().Now())
-	if up, down := t.Pending(); rest <= 0 && progress && up+down > 0 {
-		rest = d // the end of what an out chain holds leaves without the pumps
-	}
-	if rest > 0 {
-		c.Loop().Arm(&t.idle, rest)
+	l := t.loop()
+	if rest := t.LastMove() + int64(d) - l.Now(); rest > 0 {
+		l.Arm(&t.idle, time.Duration(rest))
 		return
 	}
 	t.idled = t.timeout > 0
