@@ -19,6 +19,18 @@ func (e *connEvents) OnConnected(ec *engine.Conn) {
 	if c.state != connecting {
 		return // closed while its event was on the way
 	}
+	if e := c.pool.either; e != nil {
+		if e.mux.o.Codec.Multiplexes(ec) {
+			e.toMux(c, ec)
+			return
+		}
+		e.exclusive = true
+	}
+	c.up(ec)
+}
+
+// up is OnConnected once it is clear that c stays here.
+func (c *Conn) up(ec *engine.Conn) {
 	p := c.pool
 	c.connected = true
 	if p.o.Watermark > 0 {
@@ -121,10 +133,11 @@ func (e *connEvents) OnClosed(ec *engine.Conn, r engine.CloseReason) {
 	p.afterClose(was, r, err)
 }
 
-// byPeer reports whether the host ended or refused the connection.
+// byPeer reports whether the host ended or refused the connection, or said what cannot be understood.
 func byPeer(r engine.CloseReason) bool {
 	switch r {
-	case engine.PeerReset, engine.PeerClosed, engine.ConnectRefused, engine.ConnectUnreachable, engine.ConnectError:
+	case engine.PeerReset, engine.PeerClosed, engine.ConnectRefused, engine.ConnectUnreachable, engine.ConnectError,
+		engine.HandshakeFailed, engine.TransformFailed, engine.Truncated:
 		return true
 	}
 	return false

@@ -68,11 +68,13 @@ type Failure uint8
 const (
 	// Overflow: too many requests wait already.
 	Overflow Failure = iota
-	// ConnectFailure: the host refused, could not be reached, or reset.
+	// ConnectFailure: the host refused, could not be reached, or reset; or the opening exchange of
+	// Options.Secure failed.
 	ConnectFailure
-	// LocalConnectFailure: this machine has no descriptor or address left.
+	// LocalConnectFailure: this machine has no descriptor or address left, or too many opening exchanges
+	// under way.
 	LocalConnectFailure
-	// ConnectTimeout: the host did not answer in time.
+	// ConnectTimeout: the host did not answer in time, Options.Secure's exchange included.
 	ConnectTimeout
 	// Closed: the loop stopped.
 	Closed

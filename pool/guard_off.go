@@ -2,7 +2,12 @@
 
 package pool
 
-// history costs nothing in release builds.
-type history struct{}
+// history and muxHistory cost nothing in release builds.
+type (
+	history    struct{}
+	muxHistory struct{}
+)
 
 func (c *Conn) setState(s connState) { c.state, c.history = s, history{} }
+
+func (c *MuxConn) note(muxState) { c.history = muxHistory{} }

@@ -16,6 +16,31 @@ var allowed = [...][]connState{
 	closing:    {gone},
 }
 
+// muxHistory is history for multiplexed connections.
+type muxHistory struct{ states [4]muxState }
+
+// muxAllowed is the table of muxState.
+var muxAllowed = [...][]muxState{
+	muxGone:       {muxConnecting},
+	muxConnecting: {muxReady, muxClosing, muxGone},
+	muxReady:      {muxBusy, muxRetired, muxClosing, muxGone},
+	muxBusy:       {muxReady, muxRetired, muxClosing, muxGone},
+	muxRetired:    {muxClosing, muxGone},
+	muxClosing:    {muxGone},
+}
+
+// note keeps a transition and panics when the table has no such.
+func (c *MuxConn) note(s muxState) {
+	for _, a := range muxAllowed[c.state] {
+		if a == s {
+			copy(c.history.states[1:], c.history.states[:3])
+			c.history.states[0] = c.state
+			return
+		}
+	}
+	panic(fmt.Sprintf("pool: multiplexed connection went from %v to %v; before that %v", c.state, s, c.history.states))
+}
+
 func (c *Conn) setState(s connState) {
 	for _, a := range allowed[c.state] {
 		if a == s {

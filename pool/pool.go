@@ -12,6 +12,10 @@ import (
 // Target gives the address of each new connection, for hosts that move (LOGICAL_DNS).
 type Target interface{ Address() netip.AddrPort }
 
+// Securer puts a transform (TLS) on a connection that is being dialled. It is called on the loop, right
+// after Dial; the connection is then up when the transform's opening exchange is done.
+type Securer interface{ Secure(c *engine.Conn) }
+
 // Options say how a pool connects and for how long it keeps what it has. A zero
 // duration or count is "no limit".
 type Options struct {
@@ -19,7 +23,9 @@ type Options struct {
 	Dial engine.DialSpec
 	// Target, when set, is asked for Dial.Addr before every new connection.
 	Target Target
-	// ConnectTimeout bounds a new connection (Cluster.connect_timeout).
+	// Secure, when set, encrypts every new connection.
+	Secure Securer
+	// ConnectTimeout bounds a new connection, Secure's opening exchange included (Cluster.connect_timeout).
 	ConnectTimeout time.Duration
 	// IdleTimeout closes connections no request used for that long
 	// (common_http_protocol_options.idle_timeout).
@@ -50,9 +56,10 @@ type Options struct {
 // Invariant: while a request waits there is a connection that is connecting or
 // lent, or a handoff of an idle one is scheduled; so every wait ends.
 type Pool struct {
-	loop *engine.Loop
-	o    Options
-	free *obj.List[Conn]
+	loop   *engine.Loop
+	o      Options
+	free   *obj.List[Conn]
+	either *Either // the host's, when connections may also be multiplexed
 
 	waiting queue
 	// The idle list, by time of last use: newest at the top, which is used next;
@@ -177,6 +184,9 @@ func (p *Pool) dial() *Conn {
 		p.o.Dial.Addr = p.o.Target.Address()
 	}
 	c.Conn = p.loop.Dial(p.o.Dial, (*connEvents)(c))
+	if p.o.Secure != nil {
+		p.o.Secure.Secure(c.Conn)
+	}
 	return c
 }
 

@@ -1,7 +1,8 @@
 package pool
 
 // Owner is told what became of a Request: exactly one of the two, once, unless
-// the request was cancelled before.
+// the request was cancelled before. A Mux has streams in place of connections: it
+// gives the request to a Session.
 type Owner interface {
 	// OnPoolReady lends c until Release, Abort or its OnClosed. The owner sets a
 	// handler (Conn.SetHandler) before it returns.
@@ -17,7 +18,8 @@ type Owner interface {
 type Request struct {
 	Owner Owner
 
-	pool       *Pool // not nil while it waits
+	pool       *Pool // not nil while it waits for a connection of its own
+	mux        *Mux  // not nil while it waits for a stream
 	conn       *Conn // dialled for it alone (Options.Exclusive)
 	prev, next *Request
 	ordinal    uint64 // position among all that ever waited
@@ -25,8 +27,11 @@ type Request struct {
 
 // Cancel takes the request back from the pool it waits in, as Pool.Cancel; nothing when it does not wait.
 func (r *Request) Cancel() {
-	if r.pool != nil {
+	switch {
+	case r.pool != nil:
 		r.pool.Cancel(r)
+	case r.mux != nil:
+		r.mux.cancel(r)
 	}
 }
 
@@ -61,6 +66,6 @@ func (q *queue) remove(r *Request) {
 	} else {
 		r.next.prev = r.prev
 	}
-	r.pool, r.conn, r.prev, r.next = nil, nil, nil, nil
+	r.pool, r.mux, r.conn, r.prev, r.next = nil, nil, nil, nil, nil
 	q.len--
 }

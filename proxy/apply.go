@@ -185,7 +185,7 @@ func (s *Server) compile(p *plan, b *conf.Bootstrap, ch *change) error {
 	if len(p.conf.Chains()) == 0 {
 		return errors.New("needs a filter chain")
 	}
-	deps := &listener.Deps{Registry: s.registry, Logs: s.logs, Network: network.Deps{
+	deps := &listener.Deps{Registry: s.registry, Logs: s.logs, Secure: s.secure, TLS: s.tls, StatName: p.l.statName, Network: network.Deps{
 		Registry: s.registry, Runtime: b.Runtime, Buckets: s.buckets, Custom: s.o.NetworkFilters,
 	}}
 	var compiled []*listener.Chain
@@ -196,6 +196,7 @@ func (s *Server) compile(p *plan, b *conf.Bootstrap, ch *change) error {
 		}
 		t, err := s.compileTerminal(p.conf, c, b.Node)
 		if err != nil {
+			closeChains(compiled)
 			return fmt.Errorf("%s: %w", where, err)
 		}
 		ch.made = append(ch.made, t)
@@ -212,18 +213,28 @@ func (s *Server) compile(p *plan, b *conf.Bootstrap, ch *change) error {
 		p.chains[key] = live
 		lc, err := listener.NewChain(p.conf, c, live.ends, deps)
 		if err != nil {
+			closeChains(compiled)
 			return fmt.Errorf("%s: %w", where, err)
 		}
 		compiled = append(compiled, lc)
 	}
+	all := compiled
 	var fallback *listener.Chain
 	if p.conf.DefaultFilterChain != nil {
 		fallback = compiled[len(compiled)-1]
 		compiled = compiled[:len(compiled)-1]
 	}
 	var err error
-	p.cfg, err = listener.Compile(p.conf, compiled, fallback, deps)
+	if p.cfg, err = listener.Compile(p.conf, compiled, fallback, deps); err != nil {
+		closeChains(all)
+	}
 	return err
+}
+
+func closeChains(chains []*listener.Chain) {
+	for _, c := range chains {
+		c.Close()
+	}
 }
 
 // sameListener compares by the Envoy form where there is one, and by what it was read with.

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/tlsio"
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/network"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -102,6 +104,8 @@ type Server struct {
 	flusher        *flusher
 	drainingChains atomic.Int64
 	buckets        *network.Buckets
+	secure         *secure.Manager
+	tls            *tlsio.Layer
 	providers      map[string]cluster.Provider // by on_demand's path
 	// background are goroutines that end soon after running does; begun under mu, before Close.
 	background sync.WaitGroup
@@ -142,13 +146,17 @@ func New(o Options) (*Server, error) {
 	s.logs = accesslog.NewManager(o.Config.AccessLogFlushInterval, o.Logger)
 	s.logs.SetStats(s.registry)
 	s.logs.SetRuntime(o.Config.Runtime)
+	s.secure = secure.New(secure.Options{Registry: s.registry, Log: o.Logger})
+	s.tls = tlsio.New(tlsio.Options{})
 	s.clusters = cluster.NewManager(cluster.Options{
-		Stats: s.registry, Logger: o.Logger, HostsGone: s.hostsGone, ClustersGone: s.clustersGone,
+		Stats: s.registry, Logger: o.Logger, HostsGone: s.hostsGone, ClustersGone: s.clustersGone, Secure: s.secure,
 	})
 	s.server = stats.NewServerStats(s.registry, func() int64 { return int64(time.Since(s.started) / time.Second) })
 	s.manager = stats.NewListenerManagerStats(s.registry)
 	for _, l := range group.Loops() {
-		s.workers = append(s.workers, worker.New(l, s.registry.NewShard(), s.logs.NewShard(), s.clusters))
+		w := worker.New(l, s.registry.NewShard(), s.logs.NewShard(), s.clusters)
+		w.Secure = s.secureEndpoint
+		s.workers = append(s.workers, w)
 	}
 	s.registry.SetCollector(s.visitShards)
 	s.serverGauges()
@@ -180,6 +188,7 @@ func (s *Server) serverGauges() {
 		}
 		return 1
 	})
+	s.registry.GaugeFunc("server.days_until_first_cert_expiring", s.secure.DaysUntilFirstExpiry)
 	s.registry.GaugeFunc("server.total_connections", func() int64 { return int64(s.Connections()) })
 }
 
@@ -339,6 +348,9 @@ func (s *Server) Clusters() []*cluster.Cluster { return s.clusters.Set().Cluster
 // Connections returns the accepted connections that are open.
 func (s *Server) Connections() int { return s.group.Active() }
 
+// Certificates returns the certificates of all TLS contexts, for /certs.
+func (s *Server) Certificates() []secure.ContextCertificates { return s.secure.Certificates() }
+
 // Close ends the server now: connections are reset, logs are flushed.
 func (s *Server) Close() error {
 	s.stop()
@@ -359,6 +371,7 @@ func (s *Server) close() error {
 	for _, l := range s.listeners {
 		l.close()
 	}
+	s.secure.Close()
 	s.clusters.Close() // first: its answers may be on their way to a loop
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -15,11 +15,6 @@ func Sluice(path string) Target {
 
 // sluiceConfig renders an Envoy v3 bootstrap.
 func sluiceConfig(p *profile, listen, origin, _ string) (string, bool) {
-	if p.preamble != "" {
-		// The PROXY line is a listener filter's to read, and this version has none. What the trust rules
-		// make of such peers is tested in proxy/forwarded.
-		return "", false
-	}
 	lhost, lport, _ := net.SplitHostPort(listen)
 	ohost, oport, _ := net.SplitHostPort(origin)
 	var upstream string

@@ -41,6 +41,7 @@ type Conn struct {
 	left    uint32 // bytes of payload to come, for readData and readSkip
 	pad     uint32 // of padding behind the data
 	block   pending
+	wire    uint32 // bytes of the frames of the last field block
 
 	// streams
 	streams  streamTable
@@ -125,6 +126,9 @@ func (c *Conn) Over() bool { return c.state == readNothing }
 // Yielded says that the last Feed stopped because of MaxRequestsPerFeed: feed the rest again in a later
 // turn, though no byte may have come since.
 func (c *Conn) Yielded() bool { return c.yielded }
+
+// HeadPending says that a field block has begun and is not complete: CONTINUATION frames are to come.
+func (c *Conn) HeadPending() bool { return c.block.id != 0 }
 
 // SettingsAcked says whether the peer has acknowledged our settings; the owner times that (HC-70).
 func (c *Conn) SettingsAcked() bool { return c.unacked == 0 }

@@ -32,6 +32,7 @@ func (c *Conn) headers(f frame, p []byte) Err {
 	if e := c.countEmpty(len(p) == 0 && !end); e != OK {
 		return e
 	}
+	c.wire = frameHeaderLen + f.length
 	if f.flags&flagEndHeaders != 0 {
 		return c.onBlock(f.stream, p, end)
 	}
@@ -56,6 +57,7 @@ func (c *Conn) continuation(f frame, p []byte) Err {
 		return ErrBlockTooLarge
 	}
 	b.bytes = append(b.bytes, p...)
+	c.wire += frameHeaderLen + f.length
 	if !last {
 		return OK
 	}
@@ -124,6 +126,7 @@ func (c *Conn) open(id uint32) *Stream {
 
 // readHead reads a request head, or a response head, interim or final.
 func (c *Conn) readHead(st *Stream, b []byte, end bool) Err {
+	st.wireIn += uint64(c.wire)
 	h := c.ev.HeadFor(st, HeadBlock)
 	m := fields{h: h, kind: requestFields}
 	if c.client {
@@ -160,6 +163,7 @@ func (c *Conn) readHead(st *Stream, b []byte, end bool) Err {
 
 // readTrailers reads the fields behind the data (HC-71).
 func (c *Conn) readTrailers(st *Stream, b []byte, end bool) Err {
+	st.wireIn += uint64(c.wire)
 	h := c.ev.HeadFor(st, TrailerBlock)
 	m := fields{h: h, kind: trailerFields}
 	if e := c.decode(b, &m); e != OK {

@@ -180,6 +180,7 @@ func (c *Conn) beginData(f frame, b []byte) (n int, e Err) {
 		return n, OK
 	}
 	st.recvWindow -= int32(f.length)
+	st.wireIn += uint64(n) + uint64(data+c.pad)
 	if overhead := f.length - data; overhead > 0 {
 		c.creditConn(int64(overhead))
 		c.creditStream(st, int32(overhead))

@@ -71,6 +71,7 @@ type Stream struct {
 
 	expect   int64 // bytes of content-length still to come; -1 when it was not declared
 	openedNs int64
+	wireIn   uint64 // bytes of its HEADERS, CONTINUATION and DATA frames
 
 	prevBlocked, nextBlocked *Stream
 	nextFree                 *Stream
@@ -91,6 +92,10 @@ func (st *Stream) mustBeHeld() {
 
 // SendWindow returns how many bytes of data the peer's stream window has room for; it may be negative.
 func (st *Stream) SendWindow() int { return int(st.sendWindow) }
+
+// WireReceived returns how many bytes the peer has sent in the stream's HEADERS, CONTINUATION and DATA
+// frames, frame headers included; of a DATA frame that is still coming, all of it.
+func (st *Stream) WireReceived() uint64 { return st.wireIn }
 
 func (st *Stream) canSend() bool { return st.state == StateOpen || st.state == StateHalfClosedRemote }
 

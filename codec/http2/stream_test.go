@@ -47,7 +47,7 @@ func TestStreamTableAgreesWithAMap(t *testing.T) {
 func TestStreamsComeBackClean(t *testing.T) {
 	var ws Workspace
 	st := ws.stream()
-	*st = Stream{Owner: t, id: 1, state: StateClosed, flags: 255, sendWindow: 1, recvWindow: 1, credit: 1, held: 1, expect: 1, openedNs: 1, prevBlocked: st, nextBlocked: st, nextFree: st}
+	*st = Stream{Owner: t, id: 1, state: StateClosed, flags: 255, sendWindow: 1, recvWindow: 1, credit: 1, held: 1, expect: 1, openedNs: 1, wireIn: 1, prevBlocked: st, nextBlocked: st, nextFree: st}
 	v := reflect.ValueOf(st).Elem()
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {

@@ -110,7 +110,7 @@ func (s *Server) table() []page {
 		{"/", "Admin home page", false, s.home},
 		{"/certs", "print certs on machine", false, s.certs},
 		{"/clusters", "upstream cluster status", false, s.clusters},
-		{"/config_dump", "dump current configs; ?resource=static_clusters|static_listeners|static_route_configs|static_endpoint_configs, ?name_regex=REGEX, ?include_eds", false, s.configDump},
+		{"/config_dump", "dump current configs; ?resource=static_clusters|static_listeners|static_route_configs|static_endpoint_configs|static_secrets, ?name_regex=REGEX, ?include_eds", false, s.configDump},
 		{"/contention", "dump current mutex contention stats (with --enable-mutex-tracing)", false, s.contention},
 		{"/cpuprofiler", "disabled; see /debug/pprof/", true, elsewhere},
 		{"/debug/pprof/", "Go profiles: /debug/pprof/profile?seconds=10, heap, goroutine, allocs, trace", false, pprof.Index},
@@ -176,7 +176,7 @@ func (s *Server) find(path string) *page {
 	if name, ok := strings.CutPrefix(path, "/debug/pprof/"); ok {
 		switch name {
 		case "cmdline":
-			return &page{serve: pprof.Cmdline}
+			return &page{serve: cmdline}
 		case "profile":
 			return &page{serve: pprof.Profile}
 		case "symbol":

@@ -105,8 +105,32 @@ func (s *Server) sections(c *conf.Bootstrap, updated string, want func(name stri
 		}
 	}
 	return []section{
-		clusters, endpoints, listeners, {message: "ScopedRoutesConfigDump"}, routes, {message: "SecretsConfigDump"},
+		clusters, endpoints, listeners, {message: "ScopedRoutesConfigDump"}, routes, staticSecrets(c.Raw, updated, want),
 	}
+}
+
+// staticSecrets are those of static_resources: nothing but the bootstrap's text has them as such.
+func staticSecrets(bootstrap json.RawMessage, updated string, want func(name string) bool) section {
+	out := section{message: "SecretsConfigDump", field: "static_secrets", element: "StaticSecret"}
+	var b struct {
+		Static struct {
+			Secrets []json.RawMessage `json:"secrets"`
+		} `json:"static_resources"`
+	}
+	if len(bootstrap) == 0 || json.Unmarshal(bootstrap, &b) != nil {
+		return out
+	}
+	for _, one := range b.Static.Secrets {
+		var secret struct {
+			Name string `json:"name"`
+		}
+		if json.Unmarshal(one, &secret) == nil && want(secret.Name) {
+			out.list = append(out.list, map[string]any{
+				"name": secret.Name, "last_updated": updated, "secret": typed(one, "envoy.extensions.transport_sockets.tls.v3.Secret"),
+			})
+		}
+	}
+	return out
 }
 
 func (s *section) add(name string, value any, updated string) {
@@ -153,18 +177,18 @@ func loadAssignment(c *cluster.Cluster) any {
 	}
 }
 
-// raw is JSON as it is; configurations built in Go have none.
-func raw(b json.RawMessage) any {
+// raw is JSON as it is but for its secrets; configurations built in Go have none.
+func raw(b json.RawMessage) json.RawMessage {
 	if len(b) == 0 {
-		return map[string]any{}
+		return json.RawMessage("{}")
 	}
-	return b
+	return redact(b)
 }
 
 // typed adds the @type a resource carries inside an Any.
 func typed(b json.RawMessage, name string) any {
 	var m map[string]json.RawMessage
-	if len(b) == 0 || json.Unmarshal(b, &m) != nil {
+	if json.Unmarshal(raw(b), &m) != nil {
 		m = map[string]json.RawMessage{}
 	}
 	m["@type"] = json.RawMessage(strconv.Quote(typePrefix + name))

@@ -24,7 +24,7 @@ func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
 	up := time.Since(s.o.Server.Started())
 	writeJSON(w, map[string]any{
 		"version": s.o.Version, "state": s.o.Server.State().String(), "hot_restart_version": "disabled",
-		"command_line_options": s.o.CommandLine, "node": nodeJSON(c.Node),
+		"command_line_options": publicOptions(s.o.CommandLine), "node": nodeJSON(c.Node),
 		"uptime_current_epoch": seconds(up), "uptime_all_epochs": seconds(up),
 	})
 }
@@ -49,11 +49,6 @@ func (s *Server) memory(w http.ResponseWriter, r *http.Request) {
 		"pageheap_free": u(m.HeapIdle - m.HeapReleased), "total_thread_cache": u(m.MCacheInuse), "total_physical_bytes": u(m.Sys - m.HeapReleased),
 		"go_mallocs": u(m.Mallocs), "go_frees": u(m.Frees), "go_gc_cycles": u(uint64(m.NumGC)), "go_heap_objects": u(m.HeapObjects),
 	})
-}
-
-// certs lists certificates; plain listeners and clusters have none.
-func (s *Server) certs(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, map[string]any{"certificates": []any{}})
 }
 
 // initDump names what keeps the server from being live: nothing once it is (admin.v3.UnreadyTargetsDumps).

@@ -296,9 +296,3 @@ func TestMemoryIsNumbersInStrings(t *testing.T) {
 		t.Errorf("allocated %d", a)
 	}
 }
-
-func TestCertsIsEmptyWithoutTLS(t *testing.T) {
-	if got := start(t, true).json("/certs")["certificates"].([]any); len(got) != 0 {
-		t.Errorf("%v", got)
-	}
-}

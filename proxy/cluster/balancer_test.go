@@ -19,7 +19,7 @@ func clusterOf(lb conf.LBPolicy, weights ...uint32) *Cluster {
 	for i, w := range weights {
 		c.Endpoints = append(c.Endpoints, &conf.Endpoint{Address: addressOf(i), Weight: w})
 	}
-	return newCluster(c, stats.NewRegistry())
+	return newCluster(c, stats.NewRegistry(), nil)
 }
 
 func addressOf(i int) conf.Address {
@@ -177,7 +177,7 @@ func TestPicksFollowThePriorityLoads(t *testing.T) { // CL-20, CL-21
 		}
 		c.Endpoints = append(c.Endpoints, e)
 	}
-	b := NewBalancer(newCluster(c, stats.NewRegistry()), 0)
+	b := NewBalancer(newCluster(c, stats.NewRegistry(), nil), 0)
 	var byGroup [3]int
 	for random := range uint64(10000) {
 		switch i := b.Pick(random).Index; {
@@ -206,7 +206,7 @@ func TestPanicUsesAllHostsAndIsCounted(t *testing.T) { // CL-22
 		}
 		c.Endpoints = append(c.Endpoints, e)
 	}
-	b := NewBalancer(newCluster(c, r), 0)
+	b := NewBalancer(newCluster(c, r, nil), 0)
 	b.SetShard(r.NewShard())
 	for i, n := range picks(b, seeded(), 400) {
 		if n != 100 {

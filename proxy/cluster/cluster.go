@@ -24,6 +24,8 @@ type Cluster struct {
 
 	hosts atomic.Pointer[HostSet] // never nil
 
+	transports *transports // nil: plain
+
 	mu      sync.Mutex // the rest: the control plane's
 	targets [][]*Host  // present hosts by endpoint
 	free    []int      // indexes of hosts that left
@@ -38,11 +40,11 @@ type Cluster struct {
 // Hosts returns the present hosts. One atomic load.
 func (c *Cluster) Hosts() *HostSet { return c.hosts.Load() }
 
-func newCluster(c *conf.Cluster, r *stats.Registry) *Cluster {
+func newCluster(c *conf.Cluster, r *stats.Registry, t *transports) *Cluster {
 	name := statName(c)
 	k := &Cluster{
 		Conf: c, Stats: stats.NewClusterStats(r, name), Codes: stats.NewCodeStats(r, statPrefix(name)),
-		targets: make([][]*Host, len(c.Endpoints)), settled: make(chan struct{}),
+		targets: make([][]*Host, len(c.Endpoints)), settled: make(chan struct{}), transports: t,
 	}
 	if hasSubsets(c) {
 		k.subsetStats = stats.NewSubsetStats(r, name)
@@ -59,6 +61,7 @@ func newCluster(c *conf.Cluster, r *stats.Registry) *Cluster {
 	for i, e := range c.Endpoints {
 		if e.Address.IP.IsValid() || e.Address.Pipe != "" {
 			h := newHost(e, e.Address.IP)
+			h.Secure = t.of(e)
 			k.admit(h)
 			k.targets[i] = []*Host{h}
 		}

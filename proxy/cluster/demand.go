@@ -364,6 +364,11 @@ func validateFound(c *conf.Cluster, name string) error {
 func (m *Manager) keepFound(d *demand, c *conf.Cluster) {
 	m.applying.Lock()
 	defer m.applying.Unlock()
+	if err := m.open([]*conf.Cluster{c}); err != nil {
+		m.o.Logger.Error("a cluster found on demand cannot be used", "cluster", d.name, "error", err)
+		return
+	}
+	defer m.dropOpened()
 	m.mu.Lock()
 	was, ok := m.found[d.name]
 	if ok && was.from != d.from || !ok && !m.demands.wanted(d) || d.ctx.Err() != nil {

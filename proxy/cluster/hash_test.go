@@ -28,7 +28,7 @@ func hashed(lb conf.LBPolicy, first uint16, weights []uint32, change func(c *con
 		change(c)
 	}
 	r := stats.NewRegistry()
-	k := newCluster(c, r)
+	k := newCluster(c, r, nil)
 	k.show(r)
 	return k, r
 }

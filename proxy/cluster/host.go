@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 )
 
 // Host is one upstream host of a cluster. It stays the same object as long as
@@ -30,6 +31,9 @@ type Host struct {
 	// Index is small and unique among the cluster's present hosts; a host that
 	// comes later may get the index of one that left.
 	Index int
+
+	// Secure is the TLS context of connections to the host; nil: they are plain.
+	Secure *secure.Upstream
 
 	breakers [2]*HostBreaker
 	moved    atomic.Pointer[netip.AddrPort] // nil until a LOGICAL_DNS host moved

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
@@ -30,6 +31,8 @@ type Options struct {
 	// ClustersGone hears of clusters that were removed or replaced, after loops can
 	// no longer look them up. May be nil.
 	ClustersGone func(gone []*Cluster)
+	// Secure makes the TLS contexts of clusters that have one; nil: they are refused.
+	Secure *secure.Manager
 
 	resolver resolver // tests
 }
@@ -59,11 +62,13 @@ type Manager struct {
 
 	mu         sync.Mutex // below
 	configured []*conf.Cluster
-	found      map[string]foundCluster // on demand; a configured one of the same name goes first
-	active     map[string]*Cluster
-	warming    map[string]*Cluster
-	ready      chan struct{}   // closed when nothing that was waited for warms
-	unused     map[string]bool // stat names of removed clusters that are still shown
+	// opened are contexts for clusters that settle is about to make; guarded by applying.
+	opened  map[*conf.Cluster]*transports
+	found   map[string]foundCluster // on demand; a configured one of the same name goes first
+	active  map[string]*Cluster
+	warming map[string]*Cluster
+	ready   chan struct{}   // closed when nothing that was waited for warms
+	unused  map[string]bool // stat names of removed clusters that are still shown
 }
 
 // NewManager returns a manager with no cluster.
@@ -80,7 +85,7 @@ func NewManager(o Options) *Manager {
 	m := &Manager{
 		o: o, stats: stats.NewClusterManagerStats(o.Stats), turns: make(chan struct{}, maxLookups),
 		active: make(map[string]*Cluster), warming: make(map[string]*Cluster),
-		ready: make(chan struct{}), unused: make(map[string]bool), found: make(map[string]foundCluster),
+		ready: make(chan struct{}), unused: make(map[string]bool), opened: make(map[*conf.Cluster]*transports), found: make(map[string]foundCluster),
 	}
 	m.demands = newDemands(m)
 	m.ctx, m.stop = context.WithCancel(context.Background())
@@ -117,10 +122,14 @@ func (m *Manager) Apply(clusters []*conf.Cluster) error {
 	}
 	m.applying.Lock()
 	defer m.applying.Unlock()
+	if err := m.open(clusters); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	m.configured = slices.Clone(clusters)
 	m.mu.Unlock()
 	m.settle()
+	m.dropOpened()
 	return nil
 }
 
@@ -230,7 +239,18 @@ func (m *Manager) dropWarming(c *Cluster) *Cluster {
 
 // add makes a cluster active, or lets it warm. It returns the one it replaces at once.
 func (m *Manager) add(conf *conf.Cluster) (replaced *Cluster) {
-	c := newCluster(conf, m.o.Stats)
+	t := m.opened[conf]
+	delete(m.opened, conf)
+	if t == nil && needsTransports(conf) { // found on demand before, and wanted again
+		var err error
+		if t, err = openTransports(m.o.Secure, conf); err != nil {
+			m.o.Logger.Error("a cluster found on demand cannot be used any more", "cluster", conf.Name, "error", err)
+			without := *conf
+			without.Endpoints = nil // rather no host than one without TLS
+			conf = &without
+		}
+	}
+	c := newCluster(conf, m.o.Stats, t)
 	m.startDiscovery(c)
 	if c.discovery != nil && conf.WaitForWarm {
 		m.warming[conf.Name] = c
@@ -348,6 +368,7 @@ func (m *Manager) releaseStats() {
 
 // end stops what c does in the background.
 func (c *Cluster) end() {
+	c.transports.release()
 	if c.discovery != nil {
 		c.discovery.stop()
 	}

@@ -17,7 +17,7 @@ func dnsCluster(kind conf.ClusterType, endpoints ...*conf.Endpoint) *Cluster {
 	c := conf.NewCluster("c")
 	c.Type, c.Endpoints = kind, endpoints
 	r := stats.NewRegistry()
-	k := newCluster(c, r)
+	k := newCluster(c, r, nil)
 	k.show(r)
 	return k
 }
@@ -107,7 +107,7 @@ func TestStaticHosts(t *testing.T) {
 		&conf.Endpoint{Address: conf.Address{Pipe: "@app"}, Weight: 7, Hostname: "h", Canary: true, Zone: "z", Health: conf.EndpointDegraded},
 		&conf.Endpoint{Address: addressOf(3), Health: conf.EndpointUnhealthy})
 	r := stats.NewRegistry()
-	k := newCluster(c, r)
+	k := newCluster(c, r, nil)
 	k.show(r)
 	expectHosts(t, k, "10.0.0.1:80", "10.0.0.1:80", "@app", "10.0.0.3:80")
 	pipe := k.Hosts().Hosts[2]

@@ -42,7 +42,7 @@ func dividedAs(s conf.Subsets, change func(c *conf.Cluster), metadata ...string)
 		panic(err)
 	}
 	r := stats.NewRegistry()
-	k := newCluster(c, r)
+	k := newCluster(c, r, nil)
 	k.show(r)
 	return k, r
 }

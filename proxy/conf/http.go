@@ -68,6 +68,12 @@ const (
 	ClientCertAlwaysForwardOnly
 )
 
+// CurrentClientCert is set_current_client_cert_details: what AppendForward and SanitizeSet tell of the
+// client's certificate besides its hash.
+type CurrentClientCert struct {
+	Subject, Cert, Chain, DNS, URI bool
+}
+
 // HTTPConnectionManager is envoy.filters.network.http_connection_manager.
 type HTTPConnectionManager struct {
 	StatPrefix string
@@ -111,6 +117,7 @@ type HTTPConnectionManager struct {
 	AlwaysSetRequestIDInResp  bool
 	PackTraceReason           bool // request_id_extension uuid pack_trace_reason; true
 	ForwardClientCert         ClientCertDetails
+	CurrentClientCert         CurrentClientCert
 	Proxy100Continue          bool
 
 	NormalizePath         bool

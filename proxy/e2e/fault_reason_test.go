@@ -75,31 +75,38 @@ var elsewhere = map[reason.Reason]string{
 	reason.LocalConnectFailure: "TestDescriptorLimit: needs a process without descriptors",
 }
 
-// unreachable lists reasons that no HTTP/1 request ends with in this version, and why.
+// unreachable lists reasons that neither an HTTP/1 request nor a TCP session ends with in this version,
+// and why.
 var unreachable = map[reason.Reason]string{
 	reason.None:            "means that the stream has not ended",
 	reason.UpstreamReset:   "an HTTP/1 origin cannot reset a stream, only its connection (upstream_termination)",
 	reason.DownstreamReset: "an HTTP/1 client cannot reset a stream, only its connection (downstream_closed)",
 	reason.MissingPath:     "an HTTP/1 request target is never empty: only CONNECT has no path, and it is refused before",
 	reason.OverloadShed:    "there is no overload manager in this version",
-	reason.Draining:        "connections drain between requests; a request under way is finished",
 }
 
-// Every row of the reason table is the end of a request in some test, or is explained above.
+// Every row of the reason table is the end of a request or a session in some test, or is explained above.
 func TestEveryReason(t *testing.T) {
 	harness.NoLeaks(t)
 	t.Run("reason", func(t *testing.T) {
 		for i := range reason.Table {
 			r := reason.Reason(i)
 			e, ok := endings[r]
+			session, isSession := sessionEndings[r]
 			ways := 0
-			for _, has := range []bool{ok, elsewhere[r] != "", unreachable[r] != ""} {
+			for _, has := range []bool{ok, isSession, elsewhere[r] != "", unreachable[r] != ""} {
 				if has {
 					ways++
 				}
 			}
 			if ways != 1 {
-				t.Errorf("%v: %d of endings, elsewhere and unreachable know it, want one", r, ways)
+				t.Errorf("%v: %d of endings, sessionEndings, elsewhere and unreachable know it, want one", r, ways)
+			}
+			if isSession {
+				t.Run(r.String(), func(t *testing.T) {
+					t.Parallel()
+					session.run(t, r)
+				})
 			}
 			if ok {
 				t.Run(r.String(), func(t *testing.T) {

@@ -41,7 +41,7 @@ func TestPeerRedisBenchmark(t *testing.T) {
 			p := harness.StartTCP(t, harness.TCPTopology{Loops: 2, Clusters: to(harness.At(server.Address())), Listener: tc.listener, Proxy: tc.proxy})
 			_, port, _ := net.SplitHostPort(p.Addr)
 			harness.Run(t, cli, "-p", direct, "config", "resetstat")
-			args := append(strings.Fields("-h 127.0.0.1 -n 20000 -r 1000 -e -q -t ping,set,get,incr,lpush,mset -p "+port), strings.Fields(tc.args)...)
+			args := append(strings.Fields("-h 127.0.0.1 -n 20000 -r 1000 -q -t set,get,incr,lpush,mset -p "+port), strings.Fields(tc.args)...)
 			out := harness.Run(t, bench, args...)
 			if strings.Contains(out, "rror") {
 				t.Fatal(out)

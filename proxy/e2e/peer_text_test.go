@@ -128,16 +128,16 @@ func (m *mailbox) want(t *testing.T, mail string) {
 func TestPeerSMTP(t *testing.T) {
 	harness.NoLeaks(t)
 	mail := "Subject: test\r\n\r\n" + strings.Repeat("The quick brown fox.\r\n.dots\r\n", 20_000)
-	for _, early := range []string{"", early(100)} {
+	for name, proxy := range map[string]string{"nothing early": "", "early data": early(100)} {
 		m := new(mailbox)
-		p := harness.StartTCP(t, harness.TCPTopology{Clusters: to(harness.NewRaw(t, m.serve)), Proxy: early})
-		t.Run("net/smtp"+strings.TrimSpace(" "+early), func(t *testing.T) {
+		p := harness.StartTCP(t, harness.TCPTopology{Clusters: to(harness.NewRaw(t, m.serve)), Proxy: proxy})
+		t.Run("net/smtp, "+name, func(t *testing.T) {
 			if err := smtp.SendMail(p.Addr, nil, "a@test", []string{"b@test", "c@test"}, []byte(mail)); err != nil {
 				t.Fatal(err)
 			}
 			m.want(t, mail)
 		})
-		t.Run("curl"+strings.TrimSpace(" "+early), func(t *testing.T) {
+		t.Run("curl, "+name, func(t *testing.T) {
 			curl, file := harness.Tool(t, "curl"), filepath.Join(t.TempDir(), "mail")
 			if err := os.WriteFile(file, []byte(mail), 0o600); err != nil {
 				t.Fatal(err)

@@ -128,23 +128,26 @@ func TestTCPPendingBreaker(t *testing.T) {
 // TCP-17, TCP-11: an attempt after a failed one picks anew, and the log keeps the flag of the failed one.
 func TestTCPNextAttemptPicksAnew(t *testing.T) {
 	harness.NoLeaks(t)
-	good := harness.NewRaw(t, harness.Named("good"))
 	t.Run("host", func(t *testing.T) {
+		good := harness.NewRaw(t, harness.Named("good"))
 		p := harness.StartTCP(t, harness.TCPTopology{Clusters: to(harness.Refusing(t), good), Proxy: "max_connect_attempts: 2", LogFormat: attemptFormat})
 		for range 2 { // round robin begins anywhere
-			if who := p.Dial().Line(); who != "good" {
+			c := p.Dial()
+			if who := c.Line(); who != "good" {
 				t.Errorf("%q answers", who)
 			}
+			c.Close()
 		}
 		lines := p.AwaitLines(2)
 		for _, l := range lines {
-			if l != "- - 1 -" && l != "UF - 2 -" {
+			if l != "- - 1 -" && l != "UF - 2 connection refused" {
 				t.Errorf("line %q", l)
 			}
 		}
 		p.WantStats(harness.Stats{onOrigin + "upstream_cx_connect_attempts_exceeded": 0})
 	})
 	t.Run("weighted cluster", func(t *testing.T) {
+		good := harness.NewRaw(t, harness.Named("good"))
 		p := harness.StartTCP(t, harness.TCPTopology{
 			Clusters: []harness.Cluster{{Name: "bad", Origins: []harness.Origin{harness.Refusing(t)}}, {Name: "good", Origins: []harness.Origin{good}}},
 			Proxy:    "weighted_clusters: { clusters: [{ name: bad, weight: 1 }, { name: good, weight: 1 }] }\nmax_connect_attempts: 100",

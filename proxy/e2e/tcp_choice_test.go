@@ -52,11 +52,11 @@ var (
 	sniCluster    = harness.NetworkFilter("sni_cluster", "SniCluster", "")
 )
 
-// byPort is an embedder's filter: even client ports go to cluster b.
-type byPort struct{}
+// bySource is an embedder's filter: clients at 127.0.0.2 go to cluster b.
+type bySource struct{}
 
-func (byPort) OnNewConnection(c *network.Connection) network.Verdict {
-	if c.Facts.Remote.Port()%2 == 0 {
+func (bySource) OnNewConnection(c *network.Connection) network.Verdict {
+	if c.Facts.Remote.Addr().As4()[3] == 2 {
 		c.Extra().State.Set(streaminfo.KeyTCPCluster, []byte("b"), false)
 	}
 	return network.Verdict{}
@@ -67,27 +67,30 @@ func TestTCPClusterOfAConnection(t *testing.T) {
 	harness.NoLeaks(t)
 	const weighted = "weighted_clusters: { clusters: [{ name: a, weight: 1 }] }"
 	for name, tc := range map[string]struct {
-		filters, proxy, listener, send string
-		want                           string
+		filters, proxy, listener, send, from, want string
 	}{
-		"configured":                           {want: "a"},
-		"set_filter_state":                     {filters: harness.SetFilterState(clusterKey, "b"), want: "b"},
-		"set_filter_state, weighted clusters":  {filters: harness.SetFilterState(clusterKey, "b"), proxy: weighted, want: "a"},
-		"set_filter_state with an operator":    {filters: harness.SetFilterState(clusterKey, "%REQUESTED_SERVER_NAME%"), listener: tlsInspector, send: "c", want: "c"},
-		"sni_cluster":                          {filters: sniCluster, listener: tlsInspector, send: "b", want: "b"},
-		"sni_cluster without a name":           {filters: sniCluster, listener: tlsInspector, send: "-", want: "a"},
-		"sni_cluster, then set_filter_state":   {filters: sniCluster + harness.SetFilterState(clusterKey, "c"), listener: tlsInspector, send: "b", want: "c"},
-		"the later of two set_filter_state":    {filters: harness.SetFilterState(clusterKey, "b") + harness.SetFilterState(clusterKey, "c"), want: "c"},
-		"an embedder's filter, then sni":       {filters: "- name: by-port\n" + sniCluster, listener: tlsInspector, send: "c", want: "c"},
-		"sni, then an embedder's filter (odd)": {filters: sniCluster + "- name: by-port\n", listener: tlsInspector, send: "c", want: "c"},
+		"configured":                          {want: "a"},
+		"set_filter_state":                    {filters: harness.SetFilterState(clusterKey, "b"), want: "b"},
+		"set_filter_state, weighted clusters": {filters: harness.SetFilterState(clusterKey, "b"), proxy: weighted, want: "a"},
+		"set_filter_state with an operator":   {filters: harness.SetFilterState(clusterKey, "%REQUESTED_SERVER_NAME%"), listener: tlsInspector, send: "c", want: "c"},
+		"sni_cluster":                         {filters: sniCluster, listener: tlsInspector, send: "b", want: "b"},
+		"sni_cluster without a name":          {filters: sniCluster, listener: tlsInspector, send: "-", want: "a"},
+		"sni_cluster, then set_filter_state":  {filters: sniCluster + harness.SetFilterState(clusterKey, "c"), listener: tlsInspector, send: "b", want: "c"},
+		"the later of two set_filter_state":   {filters: harness.SetFilterState(clusterKey, "b") + harness.SetFilterState(clusterKey, "c"), want: "c"},
+		"an embedder's filter, then sni":      {filters: "- name: by-source\n" + sniCluster, listener: tlsInspector, send: "c", from: "127.0.0.2", want: "c"},
+		"sni, then an embedder's filter":      {filters: sniCluster + "- name: by-source\n", listener: tlsInspector, send: "c", from: "127.0.0.2", want: "b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := harness.StartTCP(t, harness.TCPTopology{
 				Clusters: clustersNamed(t, "a", "b", "c"), Filters: tc.filters, Proxy: tc.proxy, ListenerFilters: tc.listener,
-				NetworkFilters: map[string]network.Factory{"by-port": func(string) (network.Filter, error) { return byPort{}, nil }},
+				NetworkFilters: map[string]network.Factory{"by-source": func(string) (network.Filter, error) { return bySource{}, nil }},
 				LogFormat:      "%UPSTREAM_CLUSTER% %REQUESTED_SERVER_NAME%",
 			})
-			c := p.DialFrom("127.0.0.1:" + oddPort(t))
+			from := tc.from
+			if from == "" {
+				from = "127.0.0.1"
+			}
+			c := p.DialFrom(from)
 			sni := "-"
 			if tc.send == "-" {
 				c.Send(string(clientHello(t, "")))
@@ -104,31 +107,17 @@ func TestTCPClusterOfAConnection(t *testing.T) {
 	}
 }
 
-// oddPort returns a free port that is odd, evenPort one that is not.
-func oddPort(t *testing.T) string  { return freePort(t, 1) }
-func evenPort(t *testing.T) string { return freePort(t, 0) }
-
-func freePort(t *testing.T, remainder int) string {
-	for {
-		for _, s := range freePorts(t, 4) {
-			if n, _ := strconv.Atoi(s); n%2 == remainder {
-				return s
-			}
-		}
-	}
-}
-
 // An embedder's own filter chooses the cluster of each connection (proxy.Options.NetworkFilters).
 func TestTCPClusterByAnEmbeddersFilter(t *testing.T) {
 	harness.NoLeaks(t)
 	p := harness.StartTCP(t, harness.TCPTopology{
-		Clusters: clustersNamed(t, "a", "b"), Filters: "- name: by-port\n",
-		NetworkFilters: map[string]network.Factory{"by-port": func(string) (network.Filter, error) { return byPort{}, nil }},
+		Clusters: clustersNamed(t, "a", "b"), Filters: "- name: by-source\n",
+		NetworkFilters: map[string]network.Factory{"by-source": func(string) (network.Filter, error) { return bySource{}, nil }},
 	})
-	for _, tc := range []struct{ port, want string }{{oddPort(t), "a"}, {evenPort(t), "b"}, {oddPort(t), "a"}} {
-		c := p.DialFrom("127.0.0.1:" + tc.port)
+	for _, tc := range []struct{ from, want string }{{"127.0.0.1", "a"}, {"127.0.0.2", "b"}, {"127.0.0.3", "a"}} {
+		c := p.DialFrom(tc.from)
 		if who := c.Line(); who != tc.want {
-			t.Errorf("port %s goes to %s, want %s", tc.port, who, tc.want)
+			t.Errorf("%s goes to %s, want %s", tc.from, who, tc.want)
 		}
 		c.Close()
 	}
@@ -158,11 +147,11 @@ func TestTCPWeightedClusters(t *testing.T) {
 
 const subsets = "lb_subset_config:\n  fallback_policy: %s\n  subset_selectors: [{ keys: [version] }, { keys: [version, zone] }]"
 
-// subsetCluster has three hosts: v1 in zone x, v1 in zone y, v2 in zone x.
+// subsetCluster has three hosts: v1 in east, v1 in west, v2 in east.
 func subsetCluster(t *testing.T, fallback string) []harness.Cluster {
 	c := harness.Cluster{Name: "origin", Fields: fmt.Sprintf(subsets, fallback)}
-	for _, host := range [][2]string{{"v1", "x"}, {"v1", "y"}, {"v2", "x"}} {
-		c.Origins = append(c.Origins, harness.NewRaw(t, harness.Named(host[0]+host[1])))
+	for _, host := range [][2]string{{"v1", "east"}, {"v1", "west"}, {"v2", "east"}} {
+		c.Origins = append(c.Origins, harness.NewRaw(t, harness.Named(host[0]+"-"+host[1])))
 		c.Labels = append(c.Labels, fmt.Sprintf("{ version: %s, zone: %s }", host[0], host[1]))
 	}
 	return []harness.Cluster{c}
@@ -206,7 +195,7 @@ func TestTCPSubsets(t *testing.T) {
 	const (
 		filterV1 = "metadata_match: { filter_metadata: { envoy.lb: { version: v1 } } }\n"
 		filterV2 = "metadata_match: { filter_metadata: { envoy.lb: { version: v2 } } }\n"
-		clusterX = "weighted_clusters: { clusters: [{ name: origin, weight: 1, metadata_match: { filter_metadata: { envoy.lb: { zone: x } } } }] }\n"
+		clusterX = "weighted_clusters: { clusters: [{ name: origin, weight: 1, metadata_match: { filter_metadata: { envoy.lb: { zone: east } } } }] }\n"
 		clusterV = "weighted_clusters: { clusters: [{ name: origin, weight: 1, metadata_match: { filter_metadata: { envoy.lb: { version: v2 } } } }] }\n"
 		fromTLV  = "rules: [{ tlv_type: 0xe0, on_tlv_present: { metadata_namespace: envoy.lb, key: version } }, { tlv_type: 0xe1, on_tlv_present: { metadata_namespace: envoy.lb, key: zone } }]"
 		elseTLV  = "rules: [{ tlv_type: 0xe0, on_tlv_present: { key: version } }]"
@@ -218,19 +207,19 @@ func TestTCPSubsets(t *testing.T) {
 		fallback           string
 		none               bool // flag UH
 	}{
-		"the filter's":                              {proxy: filterV2, want: []string{"v2x"}},
-		"the filter's, two hosts":                   {proxy: filterV1, want: []string{"v1x", "v1y"}},
-		"the cluster's with the filter's":           {proxy: filterV1 + clusterX, want: []string{"v1x"}},
-		"the cluster's over the filter's":           {proxy: filterV1 + clusterV, want: []string{"v2x"}},
-		"the connection's":                          {rules: fromTLV, send: header("\xe0", "v2"), want: []string{"v2x"}},
-		"the connection's over the filter's":        {proxy: filterV1, rules: fromTLV, send: header("\xe0", "v2"), want: []string{"v2x"}},
-		"the connection's over all":                 {proxy: filterV1 + clusterX, rules: fromTLV, send: header("\xe0", "v1", "\xe1", "y"), want: []string{"v1y"}},
-		"the connection's beside the filter's":      {proxy: filterV1, rules: fromTLV, send: header("\xe1", "y"), want: []string{"v1y"}},
-		"another namespace does not count (TCP-21)": {proxy: filterV1, rules: elseTLV, send: header("\xe0", "v2"), want: []string{"v1x", "v1y"}},
-		"no TLV":                    {proxy: filterV2, rules: fromTLV, send: header(), want: []string{"v2x"}},
+		"the filter's":                              {proxy: filterV2, want: []string{"v2-east"}},
+		"the filter's, two hosts":                   {proxy: filterV1, want: []string{"v1-east", "v1-west"}},
+		"the cluster's with the filter's":           {proxy: filterV1 + clusterX, want: []string{"v1-east"}},
+		"the cluster's over the filter's":           {proxy: filterV1 + clusterV, want: []string{"v2-east"}},
+		"the connection's":                          {rules: fromTLV, send: header("\xe0", "v2"), want: []string{"v2-east"}},
+		"the connection's over the filter's":        {proxy: filterV1, rules: fromTLV, send: header("\xe0", "v2"), want: []string{"v2-east"}},
+		"the connection's over all":                 {proxy: filterV1 + clusterX, rules: fromTLV, send: header("\xe0", "v1", "\xe1", "west"), want: []string{"v1-west"}},
+		"the connection's beside the filter's":      {proxy: filterV1, rules: fromTLV, send: header("\xe1", "west"), want: []string{"v1-west"}},
+		"another namespace does not count (TCP-21)": {proxy: filterV1, rules: elseTLV, send: header("\xe0", "v2"), want: []string{"v1-east", "v1-west"}},
+		"no TLV":                    {proxy: filterV2, rules: fromTLV, send: header(), want: []string{"v2-east"}},
 		"no such subset":            {rules: fromTLV, send: header("\xe0", "v9"), none: true},
-		"no such subset, any host":  {rules: fromTLV, send: header("\xe0", "v9"), fallback: "ANY_ENDPOINT", want: []string{"v1x", "v1y", "v2x"}},
-		"no criteria, any endpoint": {fallback: "ANY_ENDPOINT", want: []string{"v1x", "v1y", "v2x"}},
+		"no such subset, any host":  {rules: fromTLV, send: header("\xe0", "v9"), fallback: "ANY_ENDPOINT", want: []string{"v1-east", "v1-west", "v2-east"}},
+		"no criteria, any endpoint": {fallback: "ANY_ENDPOINT", want: []string{"v1-east", "v1-west", "v2-east"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fallback := tc.fallback

@@ -31,6 +31,9 @@ func (c *compiler) filterChains(m *listenerv3.Listener, at place, out *conf.List
 	c.overlaps(matches)
 	c.needTLSInspector(out, at)
 	for i, chain := range out.FilterChains {
+		if chain.TLS != nil && chain.Match.TransportProtocol == conf.TransportRawBuffer {
+			c.warn(matches[i].at.field("transport_protocol"), "leaves no connection that the chain's transport_socket can serve: raw_buffer is what is not TLS")
+		}
 		if p := chain.Match.TransportProtocol; p == conf.TransportRawBuffer && len(chain.Match.ApplicationProtocols) > 0 && !hasHTTPInspector(out) {
 			c.warn(matches[i].at.field("application_protocols"), "match nothing: without TLS only the listener filter http_inspector finds them")
 		}
@@ -58,10 +61,9 @@ func (c *compiler) filterChain(m *listenerv3.FilterChain, at place) *conf.Filter
 		TransportSocketConnectTimeout: c.duration(m.GetTransportSocketConnectTimeout(), at.field("transport_socket_connect_timeout"), 0),
 	}
 	socket := at.field("transport_socket")
-	if c.transportSocket(m.GetTransportSocket(), socket) != nil {
-		c.errs.at(socket.field("typed_config"), "is for clusters; the listener filter envoy.filters.listener.proxy_protocol reads PROXY headers")
-	}
+	out.TLS = c.downstreamSocket(m.GetTransportSocket(), socket)
 	c.networkFilters(m.GetFilters(), at.field("filters"), out)
+	c.managerALPN(out, socket)
 	return out
 }
 

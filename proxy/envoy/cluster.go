@@ -8,7 +8,6 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
@@ -33,11 +32,12 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	out.WaitForWarm = boolean(m.GetWaitForWarmOnInit(), true)
 	c.balancing(m, at, out)
 	c.endpoints(m, at, out)
-	c.clusterProtocol(m, at, out)
+	options := c.clusterProtocol(m, at, out)
 	c.breakers(m.GetCircuitBreakers(), at.field("circuit_breakers"), out)
 	c.dns(m, at, out)
 	c.sources = nil
-	out.ProxyProtocol = c.transportSocket(m.GetTransportSocket(), at.field("transport_socket"))
+	c.clusterSockets(m, at, out)
+	c.protocolSockets(&options, at, out)
 	if c.sources != nil { // a cluster whose Raw is the same counts as unchanged
 		c.errs.at(at.field("transport_socket"), "not supported: formats of a cluster from a file or variable; write them inline")
 	}
@@ -101,6 +101,7 @@ func (c *compiler) endpoints(m *clusterv3.Cluster, at place, out *conf.Cluster) 
 func (c *compiler) endpoint(m *endpointv3.LbEndpoint, at place, kind conf.ClusterType) *conf.Endpoint {
 	out := &conf.Endpoint{Hostname: m.GetEndpoint().GetHostname(), Weight: number(m.GetLoadBalancingWeight(), 1)}
 	metadata := m.GetMetadata().GetFilterMetadata()[lbNamespace]
+	out.SocketMetadata = lbMetadata(m.GetMetadata().GetFilterMetadata()[socketNamespace])
 	out.Canary, out.Metadata = metadata.GetFields()["canary"].GetBoolValue(), lbMetadata(metadata)
 	switch m.GetHealthStatus() {
 	case corev3.HealthStatus_DEGRADED:
@@ -118,42 +119,6 @@ func (c *compiler) endpoint(m *endpointv3.LbEndpoint, at place, kind conf.Cluste
 	}
 	out.Address = c.address(m.GetEndpoint().GetAddress(), at.field("endpoint").field("address"), use)
 	return out
-}
-
-// clusterProtocol compiles HttpProtocolOptions, or the older fields of the cluster itself.
-func (c *compiler) clusterProtocol(m *clusterv3.Cluster, at place, out *conf.Cluster) {
-	common, h1, legacyMax := m.GetCommonHttpProtocolOptions(), m.GetHttpProtocolOptions(), m.GetMaxRequestsPerConnection()
-	commonAt, h1At := at.field("common_http_protocol_options"), at.field("http_protocol_options")
-	out.MaxRequestsPerConnection = int(number(legacyMax, 0))
-	for name, packed := range m.GetTypedExtensionProtocolOptions() {
-		here := at.field("typed_extension_protocol_options").key(name)
-		if name != upstreamHTTP {
-			c.errs.at(here, "not supported; supported: %s", upstreamHTTP)
-			continue
-		}
-		options, ok := c.unpack(packed, here).(*httpv3.HttpProtocolOptions)
-		if !ok {
-			continue
-		}
-		if common != nil || h1 != nil {
-			c.errs.at(here, "excludes common_http_protocol_options and http_protocol_options of the cluster")
-		}
-		common, commonAt = options.GetCommonHttpProtocolOptions(), here.field("common_http_protocol_options")
-		h1, h1At = options.GetExplicitHttpConfig().GetHttpProtocolOptions(), here.field("explicit_http_config").field("http_protocol_options")
-		if h1 == nil {
-			c.errs.at(here.field("explicit_http_config"), "http_protocol_options is required")
-		}
-	}
-	out.IdleTimeout = c.duration(common.GetIdleTimeout(), commonAt.field("idle_timeout"), out.IdleTimeout)
-	out.MaxConnectionDuration = c.duration(common.GetMaxConnectionDuration(), commonAt.field("max_connection_duration"), 0)
-	out.MaxStreamDuration = c.duration(common.GetMaxStreamDuration(), commonAt.field("max_stream_duration"), 0)
-	out.MaxHeadersCount = int(number(common.GetMaxHeadersCount(), uint32(out.MaxHeadersCount)))
-	out.MaxResponseHeadersKiB = int(number(common.GetMaxResponseHeadersKb(), uint32(out.MaxResponseHeadersKiB)))
-	out.MaxRequestsPerConnection = int(number(common.GetMaxRequestsPerConnection(), uint32(out.MaxRequestsPerConnection)))
-	if common.GetHeadersWithUnderscoresAction() != corev3.HttpProtocolOptions_ALLOW {
-		c.warn(commonAt.field("headers_with_underscores_action"), "has no effect: it applies to requests only; set it on the connection manager")
-	}
-	out.HTTP1 = c.http1(h1, h1At)
 }
 
 // breakers compiles circuit_breakers: of several entries with one priority the first counts

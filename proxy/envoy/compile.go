@@ -27,11 +27,14 @@ type compiler struct {
 	checkFormat func(string) error
 	custom      []string // names of network filters that the program brings itself
 
-	runtime   map[string]string
-	resolver  dnsResolver              // of the bootstrap: what clusters use that name none
-	clusters  map[string]*conf.Cluster // by name
-	listening map[string]place
-	sources   hash.Hash // of the listener being compiled; nil until it reads a file or variable
+	runtime     map[string]string
+	resolver    dnsResolver              // of the bootstrap: what clusters use that name none
+	clusters    map[string]*conf.Cluster // by name
+	misleading  []*conf.Cluster          // those that offer h2 for connections that speak HTTP/1, too
+	listening   map[string]place
+	secrets     secretTable            // of static_resources
+	secretFiles map[string]secretTable // by path; nil: cannot be used
+	sources     hash.Hash              // of the listener being compiled; nil until it reads a file or variable
 }
 
 func (c *compiler) warn(at place, format string, args ...any) {
@@ -42,11 +45,15 @@ func (c *compiler) warn(at place, format string, args ...any) {
 
 func (c *compiler) bootstrap(m *bootstrapv3.Bootstrap, at place) *conf.Bootstrap {
 	out := &conf.Bootstrap{AccessLogFlushInterval: 10 * time.Second, Node: node3(m.GetNode())}
+	out.Raw = c.raw(m, at) // before secrets are put in the place of their names
 	c.layeredRuntime(m.GetLayeredRuntime(), at.field("layered_runtime"), out)
 	c.runtime = out.Runtime
 	c.resolver = c.typedResolver(m.GetTypedDnsResolverConfig(), at.field("typed_dns_resolver_config"))
-	c.clusters, c.listening = map[string]*conf.Cluster{}, map[string]place{}
+	c.clusters, c.listening, c.secrets = map[string]*conf.Cluster{}, map[string]place{}, secretTable{}
 	static := at.field("static_resources")
+	for i, m := range m.GetStaticResources().GetSecrets() {
+		c.addSecret(c.secrets, m, static.field("secrets").index(i))
+	}
 	for i, cluster := range m.GetStaticResources().GetClusters() {
 		here := static.field("clusters").index(i)
 		if name := cluster.GetName(); c.clusters[name] != nil {
@@ -69,7 +76,6 @@ func (c *compiler) bootstrap(m *bootstrapv3.Bootstrap, at place) *conf.Bootstrap
 		names[compiled.Name] = true
 		out.Listeners = append(out.Listeners, compiled)
 	}
-	out.Raw = c.raw(m, at)
 	return out
 }
 

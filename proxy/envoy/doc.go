@@ -16,6 +16,10 @@
 //
 //	file:line:col: static_resources.listeners[0].address: sentence
 //
+// Certificates, keys and revocation lists of TLS contexts are read and checked here, but files stay
+// names in conf: whoever serves TLS reads them again when they change (proxy/secure). Secrets that
+// contexts name are put in the place of their names, also in the Raw that changes are found by.
+//
 // LoadCluster takes the same way with a file that holds one cluster, for clusters that are looked up
 // when a connection asks for them.
 //

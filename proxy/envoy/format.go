@@ -144,8 +144,20 @@ func (c *compiler) jsonValue(v *structpb.Value, at place) any {
 // dataSource reads a DataSource of at most limitBytes. Files and variables go into the digest of the
 // listener, so that a change of their contents is a change of the listener.
 func (c *compiler) dataSource(m *corev3.DataSource, at place, limitBytes int) []byte {
-	var data []byte
-	external := ""
+	data, external, _, ok := c.source(m, at, limitBytes)
+	if ok && external != "" {
+		if c.sources == nil {
+			c.sources = sha256.New()
+		}
+		fmt.Fprintf(c.sources, "%q %d ", external, len(data))
+		c.sources.Write(data)
+	}
+	return data
+}
+
+// source reads a DataSource of at most limitBytes: what is in it, the name of the file or variable that
+// it is taken from, and the place of the member that is set. Not ok: it reported a fault.
+func (c *compiler) source(m *corev3.DataSource, at place, limitBytes int) (data []byte, external string, here place, ok bool) {
 	switch s := m.GetSpecifier().(type) {
 	case *corev3.DataSource_InlineString:
 		at, data = at.field("inline_string"), []byte(s.InlineString)
@@ -156,6 +168,7 @@ func (c *compiler) dataSource(m *corev3.DataSource, at place, limitBytes int) []
 		value, set := os.LookupEnv(s.EnvironmentVariable)
 		if !set {
 			c.errs.at(at, "the environment variable %s is not set", s.EnvironmentVariable)
+			return nil, external, at, false
 		}
 		data = []byte(value)
 	case *corev3.DataSource_Filename:
@@ -163,20 +176,14 @@ func (c *compiler) dataSource(m *corev3.DataSource, at place, limitBytes int) []
 		var err error
 		if data, err = readBounded(s.Filename, limitBytes); err != nil {
 			c.errs.at(at, "%s", plainFileError(err))
-			return nil
+			return nil, external, at, false
 		}
 	}
 	if len(data) > limitBytes {
-		c.errs.at(at, "the body has more than %d bytes", limitBytes)
+		c.errs.at(at, "has more than %d bytes", limitBytes)
+		return data, external, at, false
 	}
-	if external != "" {
-		if c.sources == nil {
-			c.sources = sha256.New()
-		}
-		fmt.Fprintf(c.sources, "%q %d ", external, len(data))
-		c.sources.Write(data)
-	}
-	return data
+	return data, external, at, true
 }
 
 // readBounded reads a regular file, at most one byte more than limitBytes of it.

@@ -13,9 +13,6 @@ import (
 
 func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *conf.HTTPConnectionManager {
 	out := conf.NewHTTPConnectionManager(m.GetStatPrefix())
-	if m.GetCodecType() == hcmv3.HttpConnectionManager_HTTP1 {
-		out.CodecType = conf.CodecHTTP1
-	}
 	if m.GetServerName() != "" {
 		out.ServerName = m.GetServerName()
 	}
@@ -34,9 +31,11 @@ func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *
 	out.PreserveExternalRequestID = m.GetPreserveExternalRequestId()
 	out.AlwaysSetRequestIDInResp = m.GetAlwaysSetRequestIdInResponse()
 	out.ForwardClientCert = conf.ClientCertDetails(m.GetForwardClientCertDetails())
+	c.currentClientCert(m, at, out)
 	out.Proxy100Continue = m.GetProxy_100Continue()
 	c.managerTimeouts(m, at, out)
 	c.managerProtocol(m, at, out)
+	c.managerHTTP2(m, at, out)
 	c.managerPaths(m, at, out)
 	c.internalAddresses(m, at, out)
 	if packed := m.GetRequestIdExtension().GetTypedConfig(); packed != nil {
@@ -53,6 +52,20 @@ func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *
 	}
 	out.Routes = c.routeConfiguration(m.GetRouteConfig(), at.field("route_config"))
 	return out
+}
+
+// currentClientCert compiles set_current_client_cert_details (RT-103).
+func (c *compiler) currentClientCert(m *hcmv3.HttpConnectionManager, at place, out *conf.HTTPConnectionManager) {
+	set := m.GetSetCurrentClientCertDetails()
+	if set == nil {
+		return
+	}
+	out.CurrentClientCert = conf.CurrentClientCert{
+		Subject: set.GetSubject().GetValue(), Cert: set.GetCert(), Chain: set.GetChain(), DNS: set.GetDns(), URI: set.GetUri(),
+	}
+	if mode := out.ForwardClientCert; mode != conf.ClientCertAppendForward && mode != conf.ClientCertSanitizeSet {
+		c.warn(at.field("set_current_client_cert_details"), "has no effect with forward_client_cert_details %s", m.GetForwardClientCertDetails())
+	}
 }
 
 func (c *compiler) managerTimeouts(m *hcmv3.HttpConnectionManager, at place, out *conf.HTTPConnectionManager) {

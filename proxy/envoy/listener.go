@@ -30,7 +30,6 @@ func (c *compiler) listener(m *listenerv3.Listener, at place) *conf.Listener {
 		ExactBalance:                  m.GetConnectionBalanceConfig().GetExactBalance() != nil,
 		FiltersTimeout:                c.duration(m.GetListenerFiltersTimeout(), at.field("listener_filters_timeout"), defaultFiltersTimeout),
 		ContinueOnFiltersTimeout:      m.GetContinueOnListenerFiltersTimeout(),
-		Raw:                           c.raw(m, at),
 	}
 	if out.PerConnectionBufferLimitBytes == 0 {
 		c.errs.at(at.field("per_connection_buffer_limit_bytes"), "must be greater than 0: buffers are always bounded")
@@ -55,6 +54,7 @@ func (c *compiler) listener(m *listenerv3.Listener, at place) *conf.Listener {
 	out.ConnectionLimit = c.runtimeNumber("envoy.resource_limits.listener."+out.Name+".connection_limit", 0)
 	c.listenerFilters(m.GetListenerFilters(), at.field("listener_filters"), out)
 	c.filterChains(m, at, out)
+	out.Raw = c.raw(m, at)
 	if c.sources != nil {
 		out.SourcesDigest = hex.EncodeToString(c.sources.Sum(nil))
 	}

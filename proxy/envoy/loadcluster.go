@@ -27,8 +27,11 @@ func parseCluster(name string, data []byte) (*conf.Cluster, error) {
 	d := &decoder{errs: errs}
 	tree, root := d.parse(name, 0, data, "a cluster")
 	at := place{pos: root}
-	if tree != nil && slices.ContainsFunc(tree.keys, func(k key) bool { return k.name == "resources" }) {
-		tree, at = d.response(tree, at)
+	if tree != nil && tree.has("resources") {
+		nodes, places := d.resources(tree, clusterMessage, "a list of one cluster")
+		if tree = nil; len(nodes) == 1 {
+			tree, at = nodes[0], places[0]
+		}
 	}
 	m := &clusterv3.Cluster{}
 	if tree != nil {
@@ -49,9 +52,10 @@ func parseCluster(name string, data []byte) (*conf.Cluster, error) {
 	return out, nil
 }
 
-// response returns the one cluster of a DiscoveryResponse; nil when it reported a fault instead. The
-// message's own type is part of the packages that need grpc, so its few fields are read here.
-func (d *decoder) response(tree *node, at place) (cluster *node, clusterAt place) {
+// resources returns the messages in a DiscoveryResponse, which must be what expected says, and their
+// places; none when it reported a fault instead. The message's own type is part of the packages that
+// need grpc, so its few fields are read here.
+func (d *decoder) resources(tree *node, message, expected string) (nodes []*node, places []place) {
 	for i, k := range tree.keys {
 		n := tree.items[i]
 		here := place{path: k.name, pos: d.position(k.line, k.col, n)}
@@ -63,35 +67,44 @@ func (d *decoder) response(tree *node, at place) (cluster *node, clusterAt place
 			}
 			d.text(n, here)
 		case "type_url", "typeUrl":
-			if n.kind != scalarNode || messageName(n.text) != clusterMessage {
-				d.errs.at(here, "expected type.googleapis.com/%s, got %s", clusterMessage, n.describe())
+			if n.kind != scalarNode || messageName(n.text) != message {
+				d.errs.at(here, "expected type.googleapis.com/%s, got %s", message, n.describe())
 			}
 		case "resources":
-			if n.kind != listNode || len(n.items) != 1 || n.items[0].kind != mappingNode {
-				d.errs.at(here, "expected a list of one cluster")
+			one := message == clusterMessage
+			if n.kind != listNode || len(n.items) == 0 || one && len(n.items) > 1 ||
+				slices.ContainsFunc(n.items, func(item *node) bool { return item.kind != mappingNode }) {
+				d.errs.at(here, "expected %s", expected)
 				continue
 			}
-			cluster = n.items[0]
-			here.pos.items = []*position{d.position(cluster.line, cluster.col, cluster)}
-			clusterAt = here.index(0)
+			nodes = n.items
+			for i, item := range nodes {
+				here.pos.items = append(here.pos.items, d.position(item.line, item.col, item))
+				places = append(places, here.index(i))
+			}
 		default:
 			d.errs.at(here, "not supported: a response holds version_info, type_url, nonce and resources")
 		}
 	}
-	if cluster == nil {
-		return nil, at
+	for i, n := range nodes {
+		d.resourceType(n, message, places[i])
 	}
-	clusterAt.pos.isAny = true
-	i := slices.IndexFunc(cluster.keys, func(k key) bool { return k.name == typeKey })
+	return nodes, places
+}
+
+// resourceType checks the type of one resource.
+func (d *decoder) resourceType(resource *node, message string, at place) {
+	at.pos.isAny = true
+	i := slices.IndexFunc(resource.keys, func(k key) bool { return k.name == typeKey })
 	switch {
 	case i < 0:
-		d.errs.at(clusterAt, "%q is missing; supported here: %s", typeKey, clusterMessage)
-	case cluster.items[i].kind != scalarNode || messageName(cluster.items[i].text) != clusterMessage:
-		n := cluster.items[i]
-		here := place{path: clusterAt.path + "." + typeKey, pos: newPosition(d.file, n.line, n.col)}
-		d.errs.at(here, "%s is not supported; supported here: %s", n.describe(), clusterMessage)
+		d.errs.at(at, "%q is missing; supported here: %s", typeKey, message)
+	case resource.items[i].kind != scalarNode || messageName(resource.items[i].text) != message:
+		n := resource.items[i]
+		here := place{path: at.path + "." + typeKey, pos: newPosition(d.file, n.line, n.col)}
+		here.pos.ordinal = d.ordinal
+		d.errs.at(here, "%s is not supported; supported here: %s", n.describe(), message)
 	}
-	return cluster, clusterAt
 }
 
 // messageName is a type URL without what is before the name.

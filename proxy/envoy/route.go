@@ -105,8 +105,11 @@ func (c *compiler) routeAction(m *routev3.RouteAction, at place, config *conf.Ro
 	switch cluster := c.clusters[out.Cluster]; {
 	case cluster == nil && out.Cluster != "" && config.ValidateClusters:
 		c.errs.at(at.field("cluster"), "there is no cluster %s", shorten(out.Cluster))
-	case cluster != nil && cluster.ProxyProtocol != nil:
+	case cluster == nil:
+	case anySocket(cluster, func(_ *conf.UpstreamTLS, p *conf.UpstreamProxyProtocol) bool { return p != nil }):
 		c.errs.at(at.field("cluster"), "%s begins its connections with a PROXY header, which names one client: only a tcp_proxy can use it", shorten(out.Cluster))
+	default:
+		c.routedALPN(cluster, at.field("cluster"))
 	}
 	switch m.GetClusterNotFoundResponseCode() {
 	case routev3.RouteAction_NOT_FOUND:

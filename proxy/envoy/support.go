@@ -39,7 +39,7 @@ type fieldRule struct {
 }
 
 // supportTables are all tables, in the order of the coverage document.
-var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, httpSupport, accessLogSupport, routeSupport, clusterSupport, endpointSupport}
+var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, clusterSupport, endpointSupport}
 
 var supportIndex = sync.OnceValue(func() map[protoreflect.FullName]map[string]fieldRule {
 	index := map[protoreflect.FullName]map[string]fieldRule{}
@@ -95,7 +95,6 @@ const (
 	onlyFilters    = "metadata is read by filters and balancers that are not part of this version"
 	noTracing      = "tracing is not part of this version"
 	noGlobalLimit  = "there is no global connection limit"
-	noTLS          = "TLS is not part of this version"
 	onlyRawBuffer  = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 	accessLoggers  = "envoy.extensions.access_loggers.file.v3.FileAccessLog envoy.extensions.access_loggers.stream.v3.StdoutAccessLog envoy.extensions.access_loggers.stream.v3.StderrAccessLog"
 	dnsResolvers   = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"

@@ -19,8 +19,7 @@ var bootstrapSupport = []messageSupport{
 	},
 	{
 		message: "envoy.config.bootstrap.v3.Bootstrap.StaticResources",
-		fields:  "listeners clusters",
-		hints:   map[string]string{"secrets": noTLS},
+		fields:  "listeners clusters secrets",
 	},
 	{
 		message: "envoy.config.bootstrap.v3.Admin",
@@ -71,6 +70,6 @@ var bootstrapSupport = []messageSupport{
 	{
 		message: "envoy.config.core.v3.DataSource",
 		fields:  "filename inline_bytes inline_string environment_variable",
-		hints:   map[string]string{"watched_directory": "files are read when the configuration is loaded"},
+		hints:   map[string]string{"watched_directory": "files of TLS contexts are watched anyway; others are read when the configuration is loaded"},
 	},
 }

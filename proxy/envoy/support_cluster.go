@@ -4,33 +4,32 @@ var clusterSupport = []messageSupport{
 	{
 		message: "envoy.config.cluster.v3.Cluster",
 		fields: "name alt_stat_name type connect_timeout per_connection_buffer_limit_bytes lb_policy load_assignment " +
-			"max_requests_per_connection circuit_breakers common_http_protocol_options http_protocol_options typed_extension_protocol_options " +
+			"max_requests_per_connection circuit_breakers common_http_protocol_options http_protocol_options http2_protocol_options " +
+			"upstream_http_protocol_options typed_extension_protocol_options " +
 			"dns_refresh_rate dns_jitter dns_failure_refresh_rate respect_dns_ttl dns_lookup_family dns_resolvers use_tcp_for_dns_lookups " +
 			"typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config round_robin_lb_config " +
-			"ring_hash_lb_config maglev_lb_config common_lb_config lb_subset_config transport_socket protocol_selection upstream_connection_options",
+			"ring_hash_lb_config maglev_lb_config common_lb_config lb_subset_config transport_socket transport_socket_matches protocol_selection upstream_connection_options",
 		muted: map[string]string{
 			"metadata":         onlyFilters,
 			"cleanup_interval": "only ORIGINAL_DST clusters use it",
 		},
 		values: map[string]string{
-			"type":               "STATIC STRICT_DNS LOGICAL_DNS",
-			"lb_policy":          "ROUND_ROBIN LEAST_REQUEST RANDOM RING_HASH MAGLEV",
-			"protocol_selection": "USE_CONFIGURED_PROTOCOL",
+			"type":      "STATIC STRICT_DNS LOGICAL_DNS",
+			"lb_policy": "ROUND_ROBIN LEAST_REQUEST RANDOM RING_HASH MAGLEV",
 		},
 		payloads: map[string]string{
 			"typed_extension_protocol_options": upstreamHTTP,
 			"typed_dns_resolver_config":        dnsResolvers,
 		},
 		hints: map[string]string{
-			"health_checks":            "active health checking is not part of this version",
-			"outlier_detection":        "outlier detection is not part of this version",
-			"http2_protocol_options":   "HTTP/2 is not part of this version",
-			"eds_cluster_config":       "configuration from a management server is not part of this version",
-			"dns_resolution_config":    "use typed_dns_resolver_config",
-			"transport_socket_matches": noTLS,
-			"load_balancing_policy":    "use lb_policy",
+			"health_checks":         "active health checking is not part of this version",
+			"outlier_detection":     "outlier detection is not part of this version",
+			"eds_cluster_config":    "configuration from a management server is not part of this version",
+			"dns_resolution_config": "use typed_dns_resolver_config",
+			"load_balancing_policy": "use lb_policy",
 		},
 	},
+	{message: "envoy.config.cluster.v3.Cluster.TransportSocketMatch", fields: "name match transport_socket"},
 	{message: "envoy.config.cluster.v3.Cluster.RefreshRate", fields: "base_interval max_interval"},
 	{message: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", fields: "choice_count"},
 	{message: "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig"},
@@ -87,21 +86,32 @@ var clusterSupport = []messageSupport{
 	},
 	{
 		message: upstreamHTTP,
-		fields:  "common_http_protocol_options explicit_http_config",
+		fields: "common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config " +
+			"auto_config",
 		hints: map[string]string{
-			"use_downstream_protocol_config": "use explicit_http_config.http_protocol_options",
-			"auto_config":                    "use explicit_http_config.http_protocol_options",
+			"use_downstream_protocol_config": "HTTP/1 for all requests without its http2_protocol_options",
+			"auto_config":                    "clusters with TLS only",
 			"retry_policy":                   "retries are not part of this version",
-			"upstream_http_protocol_options": noTLS,
 		},
 	},
 	{
-		message: "envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig",
-		fields:  "http_protocol_options",
-		hints: map[string]string{
-			"http2_protocol_options": "HTTP/2 is not part of this version",
-			"http3_protocol_options": "HTTP/3 is not part of this version",
-		},
+		message: "envoy.config.core.v3.UpstreamHttpProtocolOptions",
+		fields:  "auto_sni auto_san_validation override_auto_sni_header",
+	},
+	{
+		message: upstreamHTTP + ".ExplicitHttpConfig",
+		fields:  "http_protocol_options http2_protocol_options",
+		hints:   map[string]string{"http3_protocol_options": noHTTP3},
+	},
+	{
+		message: upstreamHTTP + ".UseDownstreamHttpConfig",
+		fields:  "http_protocol_options http2_protocol_options",
+		hints:   map[string]string{"http3_protocol_options": noHTTP3},
+	},
+	{
+		message: upstreamHTTP + ".AutoHttpConfig",
+		fields:  "http_protocol_options http2_protocol_options",
+		hints:   map[string]string{"http3_protocol_options": noHTTP3, "alternate_protocols_cache_options": noHTTP3},
 	},
 }
 
@@ -121,7 +131,7 @@ var endpointSupport = []messageSupport{
 	{
 		message: "envoy.config.endpoint.v3.LbEndpoint",
 		fields:  "endpoint health_status metadata load_balancing_weight",
-		hints:   map[string]string{"metadata": "only envoy.lb"},
+		hints:   map[string]string{"metadata": "only envoy.lb and envoy.transport_socket_match"},
 	},
 	{
 		message: "envoy.config.core.v3.Metadata",

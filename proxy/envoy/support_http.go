@@ -10,23 +10,18 @@ var httpSupport = []messageSupport{
 			"server_name server_header_transformation scheme_header_transformation max_request_headers_kb stream_idle_timeout request_timeout " +
 			"request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops " +
 			"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
-			"forward_client_cert_details proxy_100_continue normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension " +
+			"forward_client_cert_details set_current_client_cert_details proxy_100_continue normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension " +
 			"local_reply_config strip_matching_host_port strip_any_host_port strip_trailing_host_dot " +
-			"append_x_forwarded_port",
-		values: map[string]string{"codec_type": "AUTO HTTP1"},
-		muted: map[string]string{
-			"set_current_client_cert_details": "there are no client certificates without TLS",
-		},
+			"append_x_forwarded_port http2_protocol_options stream_error_on_invalid_http_message",
+		values: map[string]string{"codec_type": "AUTO HTTP1 HTTP2"},
 		hints: map[string]string{
 			"rds":                    "use route_config",
 			"scoped_routes":          "use route_config",
 			"tracing":                noTracing,
-			"http2_protocol_options": "HTTP/2 is not part of this version",
-			"http3_protocol_options": "HTTP/3 is not part of this version",
+			"http3_protocol_options": noHTTP3,
 			"upgrade_configs":        "upgrades are not part of this version",
-			"codec_type":             "AUTO serves HTTP/1 only",
 
-			"stream_error_on_invalid_http_message": alwaysClosed,
+			"stream_error_on_invalid_http_message": "HTTP/2 only: " + alwaysClosed,
 		},
 	},
 	{
@@ -63,6 +58,11 @@ var httpSupport = []messageSupport{
 		message: preserveCase,
 		fields:  "forward_reason_phrase formatter_type_on_envoy_headers",
 		values:  map[string]string{"formatter_type_on_envoy_headers": "DEFAULT"},
+	},
+	{
+		message: hcmMessage + ".SetCurrentClientCertDetails",
+		fields:  "subject cert chain dns uri format",
+		values:  map[string]string{"format": "TEXT"},
 	},
 	{message: "envoy.config.core.v3.SchemeHeaderTransformation", fields: "scheme_to_overwrite"},
 	{

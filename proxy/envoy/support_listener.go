@@ -63,8 +63,7 @@ var listenerSupport = []messageSupport{
 	{
 		message:  "envoy.config.core.v3.TransportSocket",
 		fields:   "name typed_config",
-		payloads: map[string]string{"typed_config": onlyRawBuffer + " " + upstreamProxyMessage},
-		hints:    map[string]string{"typed_config": noTLS},
+		payloads: map[string]string{"typed_config": transportSockets},
 	},
 	{message: onlyRawBuffer},
 	{

@@ -24,7 +24,7 @@ const (
 const (
 	onlyRules    = "use rules"
 	noRequest    = "there is no request to judge a connection by"
-	noPeerCert   = "there are no client certificates without TLS"
+	noPeerCert   = "client certificates are judged by the validation context of the filter chain"
 	noExpression = "expressions are not part of this version"
 	noMatchers   = "matchers that are extensions are not part of this version"
 	noRBACMeta   = "metadata is not part of this version; use filter_state"
@@ -81,9 +81,9 @@ var networkSupport = []messageSupport{
 		message: "envoy.config.core.v3.PathConfigSource",
 		fields:  "path",
 		hints: map[string]string{
-			"path":              "the directory that holds a file for each cluster",
-			"watched_directory": "the directory in path is watched",
-			"poll_interval":     "the directory in path is watched",
+			"path":              "on_demand: the directory that holds a file for each cluster; sds_config: a file of secrets",
+			"watched_directory": "the directory of on_demand is watched; a file of secrets is read when the configuration is loaded",
+			"poll_interval":     "the directory of on_demand is watched; a file of secrets is read when the configuration is loaded",
 		},
 	},
 	{message: "envoy.config.core.v3.BackoffStrategy", fields: "base_interval max_interval"},
@@ -96,7 +96,7 @@ var networkSupport = []messageSupport{
 		message: setFilterStateMessage,
 		fields:  "on_new_connection",
 		hints: map[string]string{
-			"on_downstream_tls_handshake": noTLS,
+			"on_downstream_tls_handshake": "values are set when the connection is new",
 			"on_downstream_data":          "values are set when the connection is new",
 		},
 	},

@@ -25,6 +25,8 @@ const (
 	defaultOnDemandTimeout = 60 * time.Second
 	// lbNamespace is the only metadata that balancing reads (TCP-21).
 	lbNamespace = "envoy.lb"
+	// socketNamespace is what transport_socket_matches read of an endpoint.
+	socketNamespace = "envoy.transport_socket_match"
 )
 
 // tcpProxy compiles a tcp_proxy that follows the filters before.

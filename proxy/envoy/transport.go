@@ -4,29 +4,80 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3" // registers RawBuffer
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
 
-// transportSocket compiles a transport socket: the plain one, which is also the default, is nil.
-func (c *compiler) transportSocket(m *corev3.TransportSocket, at place) *conf.UpstreamProxyProtocol {
+// rawBufferName is the one transport socket that needs no typed_config.
+const rawBufferName = "envoy.transport_sockets.raw_buffer"
+
+// downstreamSocket compiles the transport socket of a filter chain: the plain one, which is also the
+// default, is nil.
+func (c *compiler) downstreamSocket(m *corev3.TransportSocket, at place) *conf.DownstreamTLS {
+	here := at.field("typed_config")
+	switch config := c.socketConfig(m, at).(type) {
+	case *tlsv3.DownstreamTlsContext:
+		out := c.downstreamTLS(config, here)
+		c.repack(m, config, here)
+		return out
+	case *tlsv3.UpstreamTlsContext:
+		c.errs.at(here, "is for clusters; a filter chain has a DownstreamTlsContext")
+	case *upstreamv3.ProxyProtocolUpstreamTransport:
+		c.errs.at(here, "is for clusters; the listener filter envoy.filters.listener.proxy_protocol reads PROXY headers")
+	}
+	return nil
+}
+
+// upstreamSocket compiles a transport socket of a cluster; both are nil for the plain one, which is
+// also the default.
+func (c *compiler) upstreamSocket(m *corev3.TransportSocket, at place) (*conf.UpstreamTLS, *conf.UpstreamProxyProtocol) {
+	here := at.field("typed_config")
+	switch config := c.socketConfig(m, at).(type) {
+	case *tlsv3.UpstreamTlsContext:
+		out := c.upstreamTLS(config, here)
+		c.repack(m, config, here)
+		return out, nil
+	case *tlsv3.DownstreamTlsContext:
+		c.errs.at(here, "is for filter chains; a cluster has an UpstreamTlsContext")
+	case *upstreamv3.ProxyProtocolUpstreamTransport:
+		return nil, c.upstreamProxyProtocol(config, here)
+	}
+	return nil, nil
+}
+
+// socketConfig unpacks a transport socket; nil for the plain one.
+func (c *compiler) socketConfig(m *corev3.TransportSocket, at place) proto.Message {
 	if m == nil {
 		return nil
 	}
 	if m.GetTypedConfig() == nil {
-		if m.GetName() != "envoy.transport_sockets.raw_buffer" {
-			c.errs.at(at, "not supported: %s; supported: envoy.transport_sockets.raw_buffer", shorten(m.GetName()))
+		if m.GetName() != rawBufferName {
+			c.errs.at(at, "%s needs a typed_config; only %s goes without", shorten(m.GetName()), rawBufferName)
 		}
 		return nil
 	}
-	proxy, ok := c.unpack(m.GetTypedConfig(), at).(*upstreamv3.ProxyProtocolUpstreamTransport)
-	if !ok {
-		return nil
+	return c.unpack(m.GetTypedConfig(), at)
+}
+
+// repack puts a context back whose secrets were named: what a listener or cluster is compared by, and
+// shown as, holds the secrets themselves, so that a change of one is a change of it.
+func (c *compiler) repack(m *corev3.TransportSocket, config proto.Message, at place) {
+	if err := anypb.MarshalFrom(m.GetTypedConfig(), config, proto.MarshalOptions{Deterministic: true}); err != nil {
+		c.errs.at(at, "cannot be encoded: %v", err)
 	}
-	at = at.field("typed_config")
+}
+
+// upstreamProxyProtocol compiles a PROXY header before plain bytes.
+func (c *compiler) upstreamProxyProtocol(proxy *upstreamv3.ProxyProtocolUpstreamTransport, at place) *conf.UpstreamProxyProtocol {
 	inner := at.field("transport_socket")
-	if c.transportSocket(proxy.GetTransportSocket(), inner) != nil {
+	switch c.socketConfig(proxy.GetTransportSocket(), inner).(type) {
+	case *upstreamv3.ProxyProtocolUpstreamTransport:
 		c.errs.at(inner, "not supported: a PROXY header within a PROXY header")
+	case *tlsv3.UpstreamTlsContext, *tlsv3.DownstreamTlsContext:
+		c.errs.at(inner, "not supported: TLS after a PROXY header; use one of the two")
 	}
 	config, here := proxy.GetConfig(), at.field("config")
 	out := &conf.UpstreamProxyProtocol{

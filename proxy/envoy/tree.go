@@ -1,5 +1,7 @@
 package envoy
 
+import "slices"
+
 // Bounds of one parsed text. Aliases are followed, not copied, so a small file can stand for a very
 // large tree: how many values they repeat is bounded too.
 const (
@@ -41,6 +43,11 @@ type node struct {
 type key struct {
 	name      string
 	line, col int
+}
+
+// has says whether a mapping has a member.
+func (n *node) has(name string) bool {
+	return slices.ContainsFunc(n.keys, func(k key) bool { return k.name == name })
 }
 
 // describe names the value for "expected X, got Y".

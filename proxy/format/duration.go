@@ -55,8 +55,7 @@ var durations = map[string]op{
 	"RESPONSE_TX_DURATION": milliseconds(upstreamRxBegin, downstreamTxEnd),
 
 	"UPSTREAM_CONNECTION_POOL_READY_DURATION": milliseconds(downstreamRxBegin, upstreamReady),
-	// A plain connection has no handshake.
-	"DOWNSTREAM_HANDSHAKE_DURATION": {eval: appendNothing, bare: true},
+	"DOWNSTREAM_HANDSHAKE_DURATION":           {eval: appendHandshake, bare: true},
 }
 
 func milliseconds(begin, end timePoint) op {
@@ -102,6 +101,15 @@ func parsePoint(name string) (timePoint, error) {
 		return 0, fmt.Errorf("time point %s is not supported", name)
 	}
 	return 0, fmt.Errorf("unknown time point %q", name)
+}
+
+// appendHandshake writes the time from the connection's beginning to the end of its TLS handshake. A
+// plain connection has none.
+func appendHandshake(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	if i.Conn == nil || i.Conn.Secure == nil || i.Conn.Secure.HandshakeNs == 0 {
+		return dst, false
+	}
+	return strconv.AppendUint(dst, uint64(i.Conn.Secure.HandshakeNs-i.Conn.StartNs)/uint64(time.Millisecond), 10), true
 }
 
 // appendDuration is unset while either end has not happened, and when they happened the other way

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
@@ -66,9 +65,8 @@ func compileCommand(c command) (op, error) {
 	if o, ok := operators[c.name]; ok {
 		return o, c.plain(false)
 	}
-	if isTLS(c.name) {
-		o.eval = appendNothing
-		return o, c.plain(false)
+	if o, ok, err := compileTLS(c); ok {
+		return o, err
 	}
 	if reason, ok := unsupported[c.name]; ok {
 		return o, fmt.Errorf("not supported: %s", reason)
@@ -87,16 +85,26 @@ func (c *command) plain(argument bool) error {
 	return nil
 }
 
+const (
+	noChain      = "only the peer's own certificate is described; x-forwarded-client-cert has the chain"
+	noOtherNames = "other names of certificates are not read"
+)
+
 // unsupported are operators of Envoy whose facts this proxy does not have.
 var unsupported = map[string]string{
-	"CLUSTER_METADATA":      "clusters have no metadata",
-	"UPSTREAM_METADATA":     "the endpoint's metadata is not kept",
-	"UPSTREAM_FILTER_STATE": "no filter sets state of an upstream connection",
-	"METHOD":                "generic proxy only; use REQ(:METHOD)",
-	"PATH":                  "generic proxy only; use REQ(:PATH)",
-	"HOST":                  "generic proxy only; use REQ(:AUTHORITY)",
-	"REQUEST_PROPERTY":      "generic proxy only",
-	"RESPONSE_PROPERTY":     "generic proxy only",
+	"CLUSTER_METADATA":                       "clusters have no metadata",
+	"UPSTREAM_METADATA":                      "the endpoint's metadata is not kept",
+	"UPSTREAM_FILTER_STATE":                  "no filter sets state of an upstream connection",
+	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256": noChain,
+	"DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1":   noChain,
+	"DOWNSTREAM_PEER_CHAIN_SERIALS":          noChain,
+	"DOWNSTREAM_PEER_OTHERNAME_SAN":          noOtherNames,
+	"DOWNSTREAM_LOCAL_OTHERNAME_SAN":         noOtherNames,
+	"METHOD":                                 "generic proxy only; use REQ(:METHOD)",
+	"PATH":                                   "generic proxy only; use REQ(:PATH)",
+	"HOST":                                   "generic proxy only; use REQ(:AUTHORITY)",
+	"REQUEST_PROPERTY":                       "generic proxy only",
+	"RESPONSE_PROPERTY":                      "generic proxy only",
 }
 
 // operators are those without arguments. A new field of streaminfo.Info becomes loggable by a row here.
@@ -156,7 +164,7 @@ var operators = map[string]op{
 	"DOWNSTREAM_DIRECT_LOCAL_PORT":                  address(directLocal, portOnly),
 
 	"DOWNSTREAM_TRANSPORT_FAILURE_REASON": conn((*streaminfo.Connection).TransportFailure),
-	"REQUESTED_SERVER_NAME":               conn((*streaminfo.Connection).ServerName),
+	"REQUESTED_SERVER_NAME":               {eval: appendServerName},
 	"TLS_JA3_FINGERPRINT":                 extra(func(x *streaminfo.Extra) []byte { return x.JA3 }),
 	"TLS_JA4_FINGERPRINT":                 extra(func(x *streaminfo.Extra) []byte { return x.JA4 }),
 	"FILTER_CHAIN_NAME":                   conn((*streaminfo.Connection).FilterChain),
@@ -225,29 +233,4 @@ func appendDetails(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		}
 	}
 	return dst, i.Details != ""
-}
-
-// isTLS says whether name is an operator about a TLS connection. On a plain one the fact is absent.
-func isTLS(name string) bool {
-	side, ok := strings.CutPrefix(name, "DOWNSTREAM_")
-	if !ok {
-		if side, ok = strings.CutPrefix(name, "UPSTREAM_"); !ok {
-			return false
-		}
-	}
-	switch side {
-	case "TLS_VERSION", "TLS_CIPHER", "TLS_SESSION_ID":
-		return true
-	}
-	fact, ok := strings.CutPrefix(side, "PEER_")
-	if !ok {
-		if fact, ok = strings.CutPrefix(side, "LOCAL_"); !ok {
-			return false
-		}
-	}
-	switch fact {
-	case "URI_SAN", "DNS_SAN", "IP_SAN", "SUBJECT", "ISSUER", "SERIAL", "FINGERPRINT_256", "FINGERPRINT_1", "CERT", "CERT_V_START", "CERT_V_END":
-		return true
-	}
-	return false
 }

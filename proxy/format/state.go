@@ -38,8 +38,9 @@ func appendMetadata(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 
 // appendPrintable appends text that a client may have chosen, with '!' for control characters: a line
 // break would end a log line, or a header field, early.
-func appendPrintable(dst, text []byte) []byte {
-	for _, c := range text {
+func appendPrintable[T string | []byte](dst []byte, text T) []byte {
+	for n := range len(text) {
+		c := text[n]
 		if c < ' ' || c == 0x7f {
 			c = '!'
 		}

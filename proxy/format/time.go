@@ -24,12 +24,15 @@ const (
 	verbZoneColon       = 3 // %Ez: +01:00
 )
 
+// utcLayout is how times are written that have no format of their own (OP-20).
+const utcLayout = "%Y-%m-%dT%H:%M:%E3SZ"
+
 // compileTime compiles %START_TIME%, %EMIT_TIME% and their local forms.
 func compileTime(c command) (op, error) {
 	o := op{limit: -1}
 	layout := c.argument
 	if layout == "" {
-		layout = "%Y-%m-%dT%H:%M:%E3SZ" // OP-20
+		layout = utcLayout
 		if strings.HasSuffix(c.name, "_LOCAL") {
 			layout = "%Y-%m-%dT%H:%M:%E3S%Ez"
 		}
@@ -171,7 +174,11 @@ func (o *op) appendTime(dst []byte, unixNs int64, zone *time.Location) ([]byte, 
 	if unixNs == 0 {
 		return dst, false
 	}
-	t := time.Unix(0, unixNs).In(zone)
+	return o.appendMoment(dst, time.Unix(0, unixNs).In(zone)), true
+}
+
+// appendMoment appends t by the op's layout.
+func (o *op) appendMoment(dst []byte, t time.Time) []byte {
 	year, month, day := t.Date()
 	hour, minute, second := t.Clock()
 	for n := range o.layout {
@@ -203,7 +210,7 @@ func (o *op) appendTime(dst []byte, unixNs int64, zone *time.Location) ([]byte, 
 			dst = appendRare(dst, p.verb, t)
 		}
 	}
-	return dst, true
+	return dst
 }
 
 // appendRare writes the conversions that few formats use.

@@ -38,6 +38,13 @@ func TestPolicyDoesNotAllocate(t *testing.T) {
 		"x-forwarded-for: 2001:db8::1, 10.0.0.1", "x-forwarded-for: 2001:db8::192.0.2.1", "x-envoy-retry-on: 5xx", "x-secret: s", "x-envoy-internal: true",
 		"referer: http://a.example/p", "x-forwarded-client-cert: a", "via: b", "x-forwarded-proto: HTTPS",
 	}
+	mutual := accepted(t, identity(t, "proxy"), identity(t, "client"))
+	cert := func(m conf.ClientCertDetails) func(c *conf.HTTPConnectionManager) {
+		return func(c *conf.HTTPConnectionManager) {
+			edge(c)
+			c.ForwardClientCert, c.CurrentClientCert = m, conf.CurrentClientCert{Subject: true, DNS: true, URI: true}
+		}
+	}
 	for _, row := range []struct {
 		name   string
 		set    func(c *conf.HTTPConnectionManager)
@@ -48,10 +55,12 @@ func TestPolicyDoesNotAllocate(t *testing.T) {
 		{"a plain request at the edge", useRemote, "2001:db8::1234:5678:9abc:def0", nil},
 		{"everything at the edge", edge, "192.0.2.1", full},
 		{"everything inside", all, "10.0.0.1", full},
+		{"a client certificate appended", cert(conf.ClientCertAppendForward), "192.0.2.1", full},
+		{"a client certificate set", cert(conf.ClientCertSanitizeSet), "192.0.2.1", full},
 	} {
 		p := policy(row.set)
 		in := facts(row.peer)
-		in.Scratch = make([]byte, 0, 512)
+		in.Scratch, in.TLS, in.Secure = make([]byte, 0, 512), true, mutual
 		allocates(t, row.name, request(t, "/", row.fields...), func(h *header.Head) { p.Request(h, in) })
 		out := &ResponseFacts{Request: request(t, "/", "x-request-id: abc"), Date: []byte("Sat, 21 Nov 2026 00:00:00 GMT")}
 		allocates(t, row.name+", response", request(t, "/", "server: origin"), func(h *header.Head) { p.Response(h, out) })

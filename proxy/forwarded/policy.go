@@ -16,6 +16,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 )
 
 // Policy is the forwarding and trust settings of one connection manager. Immutable.
@@ -24,6 +25,7 @@ type Policy struct {
 	internalOnly []route.Name // internal_only_headers (RT-90)
 	nodeCluster  string
 	nodeID       string
+	clientCert   secure.XFCCFields
 	own          netip.Addr // appended to x-forwarded-for in place of a loopback peer
 }
 
@@ -31,15 +33,17 @@ type Policy struct {
 type Facts struct {
 	// Random makes request ids; loop-owned, from NewRandom.
 	Random *rand.Rand
-	// Scratch is used while Request runs, to join an x-forwarded-for spread over several fields.
-	// Allocated when it is too small.
+	// Scratch is used while Request runs, to join an x-forwarded-for spread over several fields and to
+	// write an x-forwarded-client-cert. Allocated when it is too small.
 	Scratch []byte
+	// Secure is what the TLS handshake found out; nil on a plain connection.
+	Secure *secure.Peer
 	// Peer is the address of the other end; ignored when UnixPeer.
 	Peer netip.Addr
 	// Local is this end; its port is the x-forwarded-port.
 	Local    netip.AddrPort
 	UnixPeer bool // the connection came over a unix socket
-	TLS      bool
+	TLS      bool // the connection is encrypted: its proto and scheme are https
 }
 
 // Decision is what was found out about a request.
@@ -56,7 +60,11 @@ type Decision struct {
 // Compile builds the policy of c. It asks the system for this machine's addresses (RT-91). c must not
 // change afterwards.
 func Compile(c *conf.HTTPConnectionManager, node conf.Node) *Policy {
-	p := &Policy{conf: c, nodeCluster: node.Cluster, nodeID: node.ID, own: ownAddress()}
+	cert := c.CurrentClientCert
+	p := &Policy{
+		conf: c, nodeCluster: node.Cluster, nodeID: node.ID, own: ownAddress(),
+		clientCert: secure.XFCCFields{Cert: cert.Cert, Chain: cert.Chain, Subject: cert.Subject, URI: cert.URI, DNS: cert.DNS},
+	}
 	if c.Routes != nil {
 		p.internalOnly = route.NewNames(c.Routes.InternalOnlyHeaders)
 	}
@@ -92,10 +100,7 @@ func (p *Policy) Request(h *header.Head, in *Facts) Decision {
 	if p.conf.GenerateRequestID {
 		p.setRequestID(h, d.Edge, in.Random)
 	}
-	// RT-103: only ALWAYS_FORWARD_ONLY passes it on when the peer showed no certificate.
-	if p.conf.ForwardClientCert != conf.ClientCertAlwaysForwardOnly {
-		h.Remove(header.XForwardedClientCert)
-	}
+	p.setClientCert(h, in)
 	return d
 }
 

@@ -228,23 +228,6 @@ func TestRT102InternalIsNeverBelieved(t *testing.T) {
 	}
 }
 
-func TestRT103ClientCertWithoutMutualTLS(t *testing.T) {
-	for mode, want := range map[conf.ClientCertDetails]string{
-		conf.ClientCertSanitize: "-", conf.ClientCertForwardOnly: "-", conf.ClientCertAppendForward: "-", conf.ClientCertSanitizeSet: "-",
-		conf.ClientCertAlwaysForwardOnly: "By=x|Hash=y",
-	} {
-		for _, tls := range []bool{false, true} {
-			h := request(t, "/", "x-forwarded-client-cert: By=x", "x-forwarded-client-cert: Hash=y")
-			in := facts("192.0.2.1")
-			in.TLS = tls
-			policy(func(c *conf.HTTPConnectionManager) { c.ForwardClientCert = mode }).Request(h, in)
-			if got := fields(h, "x-forwarded-client-cert"); got != want {
-				t.Errorf("mode %d, TLS %v: got %s, want %s", mode, tls, got, want)
-			}
-		}
-	}
-}
-
 var uuid4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
 func TestRT104RequestID(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/listener"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
@@ -43,8 +44,8 @@ func (p *streamPool) Put(st *stream) {
 	p.kept++
 }
 
-// Acceptor is one loop's end of an HTTP filter chain: it makes a serverConn of each connection and
-// knows the live ones. Loop-owned.
+// Acceptor is one loop's end of an HTTP filter chain: it makes a serverConn or an h2Conn of each
+// connection and knows the live ones. Loop-owned.
 type Acceptor struct {
 	w       *worker.Worker
 	live    *Live
@@ -53,8 +54,10 @@ type Acceptor struct {
 	streams streamPool
 	free    *serverConn
 	kept    int
-	first   *serverConn // live connections
+	first   *accepted // live connections
 	count   int
+
+	h2 h2Parts
 
 	// drainNow is true while responses may have to end their connections; the rest says which.
 	drainNow     bool
@@ -76,46 +79,57 @@ const maxKeptConns = 4096
 // Serve implements listener.Terminal.
 func (a *Acceptor) Serve(c *engine.Conn, facts *streaminfo.Connection) engine.Handler {
 	cfg := a.live.Load()
+	a.w.Stats.Inc(cfg.stats.DownstreamCxTotal)
+	a.w.Stats.GaugeAdd(cfg.stats.DownstreamCxActive, 1)
+	c.SetWatermarks(cfg.bufferLimit)
+	base := accepted{c: c, a: a, cfg: cfg, stats: cfg.stats, facts: *facts}
+	if cfg.conf.CodecType == conf.CodecHTTP2 {
+		return a.serveHTTP2(&base)
+	}
 	s := a.free
 	if s == nil {
 		s = &serverConn{}
 	} else {
 		a.free = s.next
 		a.kept--
-		s.next, s.closing = nil, false
+		s.next = nil
 	}
-	s.c, s.a, s.cfg, s.stats, s.facts = c, a, cfg, cfg.stats, *facts
+	s.accepted = base
 	s.timer.Handler = s
-	c.SetWatermarks(cfg.bufferLimit)
 	c.SetReadLimit(cfg.parse.MaxHeadBytes + 4096)
-	a.link(s)
-	now := a.w.Loop.Now()
-	s.idleSince = now
-	if d := cfg.conf.IdleTimeout; d > 0 {
-		s.deadlines[connIdle] = now + int64(d)
-	}
-	if d := cfg.conf.MaxConnectionDuration; d > 0 {
-		s.deadlines[connDuration] = now + int64(d)
-	}
+	a.link(&s.accepted, s)
+	s.idleSince = a.w.Loop.Now()
+	s.deadlines[connIdle] = sooner(0, s.idleSince, cfg.conf.IdleTimeout)
+	s.deadlines[connDuration] = sooner(0, s.idleSince, cfg.conf.MaxConnectionDuration)
 	s.arm()
-	sh, hs := a.w.Stats, cfg.stats
-	sh.Inc(hs.DownstreamCxTotal)
-	sh.Inc(hs.DownstreamCxHTTP1Total)
-	sh.GaugeAdd(hs.DownstreamCxActive, 1)
-	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, 1)
+	if cfg.conf.CodecType == conf.CodecAuto {
+		s.undecided = true
+	} else {
+		s.decided()
+	}
 	return s
 }
 
-// reset makes a closed connection's object ready for the free list, where it keeps no old Config
-// alive. The timer stays in the wheel's lists while it is armed, and most often is due no later than
-// the next connection wants it; closing makes it do nothing before that.
-func (s *serverConn) reset() {
+// put takes a closed connection's object back, where it keeps no old Config alive. The timer stays in
+// the wheel's lists while it is armed, and most often is due no later than the next connection wants it;
+// closing makes it do nothing before that.
+func (a *Acceptor) put(s *serverConn) {
+	if a.kept >= maxKeptConns {
+		s.closing = true
+		if s.timer.Armed() {
+			a.w.Loop.Disarm(&s.timer)
+		}
+		return
+	}
 	timer := s.timer
 	*s = serverConn{}
 	s.timer, s.closing = timer, true
+	s.next, a.free = a.free, s
+	a.kept++
 }
 
-func (a *Acceptor) link(s *serverConn) {
+func (a *Acceptor) link(s *accepted, self server) {
+	s.self = self
 	s.nextLive = a.first
 	if a.first != nil {
 		a.first.prevLive = s
@@ -124,7 +138,7 @@ func (a *Acceptor) link(s *serverConn) {
 	a.count++
 }
 
-func (a *Acceptor) unlink(s *serverConn) {
+func (a *Acceptor) unlink(s *accepted) {
 	if s.prevLive != nil {
 		s.prevLive.nextLive = s.nextLive
 	} else {
@@ -133,45 +147,14 @@ func (a *Acceptor) unlink(s *serverConn) {
 	if s.nextLive != nil {
 		s.nextLive.prevLive = s.prevLive
 	}
+	s.prevLive, s.nextLive = nil, nil
 	a.count--
-}
-
-// closed counts the end of a connection and takes the object back.
-func (a *Acceptor) closed(s *serverConn, c *engine.Conn, remote, active bool) {
-	sh, hs := a.w.Stats, s.stats
-	s.charge()
-	ms := uint64(a.w.Loop.Now()-s.facts.StartNs) / uint64(time.Millisecond)
-	sh.GaugeAdd(hs.DownstreamCxActive, -1)
-	sh.GaugeAdd(hs.DownstreamCxHTTP1Active, -1)
-	sh.Inc(hs.DownstreamCxDestroy)
-	which, whichActive := hs.DownstreamCxDestroyLocal, hs.DownstreamCxDestroyLocalActiveRq
-	if remote {
-		which, whichActive = hs.DownstreamCxDestroyRemote, hs.DownstreamCxDestroyRemoteActiveRq
-	}
-	sh.Inc(which)
-	if active {
-		sh.Inc(hs.DownstreamCxDestroyActiveRq)
-		sh.Inc(whichActive)
-	}
-	sh.Record(hs.DownstreamCxLengthMs, ms)
-	a.account.Closed(c, &s.facts, nil)
-	a.unlink(s)
-	if a.kept < maxKeptConns {
-		s.reset()
-		s.next, a.free = a.free, s
-		a.kept++
-		return
-	}
-	s.closing = true
-	if s.timer.Armed() {
-		a.w.Loop.Disarm(&s.timer)
-	}
 }
 
 // Uses says whether a request, or the beginning of one, still needs cfg. Linear. Runs on the loop.
 func (a *Acceptor) Uses(cfg *Config) bool {
 	for s := a.first; s != nil; s = s.nextLive {
-		if s.cur != nil && s.cur.cfg == cfg || s.headStart != 0 && s.cfg == cfg {
+		if s.self.uses(cfg) {
 			return true
 		}
 	}
@@ -192,7 +175,7 @@ func (a *Acceptor) drainsThis() bool {
 
 // Drain makes responses the last of their connections: all of them from now on, or with over > 0 a
 // share that grows from none to all in that time (OP-51). A drain that has begun goes on as it is, or
-// becomes one of all responses. Runs on the loop.
+// becomes one of all responses. HTTP/2 clients are told at once when it is all. Runs on the loop.
 func (a *Acceptor) Drain(over time.Duration) {
 	if a.drainFrom == 0 {
 		a.drainFrom, a.drainOver = max(1, a.w.Loop.Now()), int64(over)
@@ -200,6 +183,17 @@ func (a *Acceptor) Drain(over time.Duration) {
 		a.drainOver = 0
 	}
 	a.drainNow = true
+	if a.drainOver == 0 {
+		a.shutDown(false)
+	}
+}
+
+func (a *Acceptor) shutDown(idle bool) {
+	for s := a.first; s != nil; {
+		next := s.nextLive
+		s.self.shutDown(idle)
+		s = next
+	}
 }
 
 // FailHealth makes every response the last of its connection until it is called with false
@@ -213,14 +207,7 @@ func (a *Acceptor) FailHealth(failed bool) {
 // on the loop, after Drain.
 func (a *Acceptor) CloseIdle() {
 	a.Drain(0)
-	for s := a.first; s != nil; {
-		next := s.nextLive
-		if !s.closing && !s.lastOne {
-			a.w.Stats.Inc(s.stats.DownstreamCxDrainClose)
-		}
-		s.drain()
-		s = next
-	}
+	a.shutDown(true)
 }
 
 // Conns returns how many connections live, and Busy how many have a request under way.
@@ -230,7 +217,7 @@ func (a *Acceptor) Conns() int { return a.count }
 func (a *Acceptor) Busy() int {
 	n := 0
 	for s := a.first; s != nil; s = s.nextLive {
-		if s.cur != nil || s.headStart != 0 {
+		if s.self.busy() {
 			n++
 		}
 	}
@@ -241,7 +228,7 @@ func (a *Acceptor) Busy() int {
 func (a *Acceptor) CloseAll() {
 	for s := a.first; s != nil; {
 		next := s.nextLive
-		s.abort()
+		s.self.abort()
 		s = next
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluiceproxy/sluice/codec/http1"
+	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/format"
@@ -23,11 +24,15 @@ type Config struct {
 	stats     *stats.HTTPStats
 	listener  *stats.ListenerHTTPStats
 
-	parse       http1.Options
-	paths       http1.PathOptions
-	hcase       http1.HeaderCase
-	replies     localReplies
-	bufferLimit int
+	parse http1.Options
+	h2    http2.Options
+	http2 *stats.HTTP2Stats
+	// http2Counters are those of http2, and the one that is in stats, by the codec's number.
+	http2Counters [http2.NumCounters]stats.Counter
+	paths         http1.PathOptions
+	hcase         http1.HeaderCase
+	replies       localReplies
+	bufferLimit   int
 	// retainResponse: a log reads the response head after its bytes would be gone.
 	retainResponse bool
 }
@@ -71,6 +76,7 @@ func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d 
 		EnableTrailers: c.HTTP1.EnableTrailers,
 		Underscores:    http1.UnderscorePolicy(c.HeadersWithUnderscores),
 	}
+	out.compileHTTP2(d.Registry)
 	out.paths = http1.PathOptions{
 		Normalize: c.NormalizePath, MergeSlashes: c.MergeSlashes,
 		EscapedSlashes: http1.EscapedSlashAction(c.EscapedSlashes), RejectFragment: true,
@@ -80,6 +86,26 @@ func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d 
 		return nil, fmt.Errorf("local_reply_config: %w", err)
 	}
 	return out, nil
+}
+
+// compileHTTP2 makes the codec's options and the table of its counters.
+func (c *Config) compileHTTP2(r *stats.Registry) {
+	o := &c.conf.HTTP2
+	c.h2 = http2.DefaultOptions()
+	c.h2.MaxConcurrentStreams = o.MaxConcurrentStreams
+	c.h2.InitialStreamWindow, c.h2.InitialConnWindow = int32(o.InitialStreamWindowSize), int32(o.InitialConnectionWindowSize)
+	c.h2.TableSize = o.HPACKTableSize
+	c.h2.MaxHeadBytes, c.h2.MaxFields, c.h2.Underscores = c.parse.MaxHeadBytes, c.parse.MaxFields, c.parse.Underscores
+	c.h2.AllowConnect, c.h2.StreamErrorOnInvalidMessage = o.AllowConnect, o.StreamErrorOnInvalidMessage
+	c.h2.MaxOutboundFrames, c.h2.MaxOutboundControlFrames = int(o.MaxOutboundFrames), int(o.MaxOutboundControlFrames)
+	c.h2.MaxConsecutiveEmptyFrames = o.MaxConsecutiveInboundFramesWithEmptyPayload
+	c.h2.MaxPriorityFramesPerStream = o.MaxInboundPriorityFramesPerStream
+	c.h2.MaxWindowUpdatesPerDataFrame = o.MaxInboundWindowUpdateFramesPerDataFrame
+	c.h2.MaxRequestsPerFeed = requestsPerFeed
+	s := stats.NewHTTP2Stats(r, "")
+	c.http2 = s
+	c.http2Counters = http2CounterTable(s)
+	c.http2Counters[http2.TooManyPrematureResets] = c.stats.DownstreamRqTooManyPrematureResets
 }
 
 // Close gives back what Compile took: log files. Nothing may use the Config any more.

@@ -4,123 +4,30 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/engine"
-	"github.com/sluiceproxy/sluice/engine/relay"
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/reason"
-	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
-// attemptState is how far an attempt has come.
-type attemptState uint8
-
-const (
-	// attemptIdle: not started, or over.
-	attemptIdle attemptState = iota
-	// attemptPending: waiting for a connection from the pool.
-	attemptPending
-	// attemptHead: connected, request on its way, no final response head yet.
-	attemptHead
-	// attemptBody: response body arriving.
-	attemptBody
-)
-
-func (s attemptState) String() string {
-	return [...]string{"idle", "pending", "head", "body"}[s]
-}
-
-// attempt is one try of a request at one host over HTTP/1. It is part of its stream and the handler
-// of the upstream connection while it holds one. Loop-owned.
-//
-//	event \ state     pending             head                      body
-//	pool ready        send head -> head   -                         -
-//	pool failure      fail stream         -                         -
-//	bytes             -                   parse head -> body/done   decode body -> done
-//	FIN               -                   fail (UC)                 done if until-close, else reset
-//	closed            -                   fail (UC)                 same as FIN
-//	cancel            leave the queue     close connection          close connection
-type attempt struct {
-	st       *stream
-	endpoint *worker.Endpoint
-	pool     *pool.Pool
-	pc       *pool.Conn
-	req      pool.Request
-
-	state attemptState
-	// sent: the whole request was written. encoding is how its body ends.
-	sent     bool
-	encoding header.TransferKind
-	// counted: this attempt is in the cluster's active requests.
-	counted  bool
-	priority uint8
-	// anyByte: the origin has said something on this attempt.
-	anyByte bool
-	paused  bool
-	// keep: the response allows the connection to be used again.
-	keep bool
-	// starting: Acquire is on the stack, so the event's end will flush what is held.
-	starting bool
-
-	body http1.Body
-	seen int
-	opts *http1.Options
-
-	// rxFrom and txFrom are the connection's byte counts when the attempt got it.
-	rxFrom, txFrom uint64
-
-	// upload and download carry bulk bodies without this code seeing them (bulk.go).
-	upload, download relay.Pump
-}
-
-func (a *attempt) reset() { *a = attempt{} }
-
-// start asks for a connection to the host; the answer may come before it returns.
-func (a *attempt) start(e *worker.Endpoint, priority int) {
-	st := a.st
-	a.endpoint, a.priority = e, uint8(priority)
-	st.info.Attempts++
-	a.pool = e.Pool(priority)
-	if a.pool == nil {
-		a.fail(reason.Overflow)
-		return
-	}
-	a.setState(attemptPending)
-	a.req.Owner = a
-	a.starting = true
-	a.pool.Acquire(&a.req)
-	a.starting = false
-}
+// This file is an attempt over HTTP/1: it has a connection to itself.
 
 // OnPoolReady is the pool's answer: a connection that is ours until released.
 func (a *attempt) OnPoolReady(pc *pool.Conn) {
-	st, c := a.st, a.st.cluster.C
-	s := st.w.Stats
-	if !c.Breakers[a.priority].TryRequest() {
-		s.Inc(c.Stats.UpstreamRqPendingOverflow) // ROUTER-71
-		s.Inc(c.Stats.UpstreamRqActiveOverflow)
+	st := a.st
+	if !a.admitted() {
 		a.setState(attemptIdle)
 		pc.SetHandler(a)
 		pc.Release(true)
 		a.fail(reason.Overflow)
 		return
 	}
-	a.counted = true
-	s.Inc(c.Stats.UpstreamRqTotal)
-	s.GaugeAdd(c.Stats.UpstreamRqActive, 1)
-	a.endpoint.Load.RqTotal++
-	a.endpoint.Load.RqActive++
 	a.pc = pc
-	a.setState(attemptHead)
 	a.opts = &st.cluster.Parse
 	pc.SetHandler(a)
 	a.rxFrom, a.txFrom = pc.BytesRead(), pc.BytesWritten()
 	pc.SetReadLimit(a.opts.MaxHeadBytes + 4096)
-	st.info.UpstreamReady = st.w.Loop.Now()
 	st.info.UpstreamConnectionID = pc.ID()
 	st.info.UpstreamLocal = pc.LocalAddr()
-	st.info.UpstreamProtocol = header.HTTP11
-	if st.upstreamLimit > 0 {
-		st.setDeadline(deadlineUpstream, st.upstreamLimit)
-	}
+	a.connected(header.HTTP11)
 	end := st.request == halfDone
 	a.requestHead(&st.req, end)
 	if !a.starting {
@@ -131,69 +38,9 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	}
 }
 
-// OnPoolFailure is the pool's other answer.
-func (a *attempt) OnPoolFailure(f pool.Failure, err error) {
-	a.setState(attemptIdle)
-	r := reason.ConnectFailure
-	switch f {
-	case pool.Overflow:
-		r = reason.Overflow
-	case pool.ConnectTimeout:
-		r = reason.ConnectTimeout
-	case pool.LocalConnectFailure:
-		r = reason.LocalConnectFailure
-	case pool.Closed:
-		r = reason.Stopped
-	}
-	if f != pool.Overflow {
-		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqPendingFailureEject)
-	}
-	if err != nil {
-		a.st.info.UpstreamFailure = err.Error()
-	}
-	a.fail(r)
-}
-
-// fail ends the attempt and with it the stream: this version does not retry.
-func (a *attempt) fail(r reason.Reason) {
-	if e := a.endpoint; e != nil {
-		e.Load.RqError++
-	}
-	a.uncount()
-	a.st.fail(r, 0)
-}
-
-// uncount takes the attempt out of the active requests. Idempotent.
-func (a *attempt) uncount() {
-	if !a.counted {
-		return
-	}
-	a.counted = false
-	u := a.st.cluster
-	u.C.Breakers[a.priority].ReleaseRequest()
-	a.st.w.Stats.GaugeAdd(u.C.Stats.UpstreamRqActive, -1)
-	a.endpoint.Load.RqActive--
-}
-
-// cancel implements upstream. A connection in the middle of an exchange cannot be used again.
-func (a *attempt) cancel() {
-	switch a.state {
-	case attemptPending:
-		a.pool.Cancel(&a.req)
-		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqCancelled)
-	case attemptHead, attemptBody:
-		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqTxReset)
-		a.abort()
-	default:
-		return
-	}
-	a.setState(attemptIdle)
-	a.uncount()
-}
-
-// release gives the connection back after a whole exchange, for further use or to be closed. Bytes
+// releaseConn gives the connection back after a whole exchange, for further use or to be closed. Bytes
 // beyond the response are the pool's to judge (HC-48).
-func (a *attempt) release(reusable bool) {
+func (a *attempt) releaseConn(reusable bool) {
 	a.stopPumps() // an upload the origin did not wait for
 	pc := a.pc
 	a.chargeBytes()
@@ -208,8 +55,8 @@ func (a *attempt) chargeBytes() {
 	s.Add(c.UpstreamCxTxBytesTotal, a.pc.BytesWritten()-a.txFrom)
 }
 
-// abort closes the connection in the middle of an exchange.
-func (a *attempt) abort() {
+// abortConn closes the connection in the middle of an exchange.
+func (a *attempt) abortConn() {
 	a.stopPumps()
 	if pc := a.pc; pc != nil {
 		a.chargeBytes()
@@ -221,6 +68,10 @@ func (a *attempt) abort() {
 
 // requestHead implements upstream.
 func (a *attempt) requestHead(h *header.Head, end bool) {
+	if a.h2 != nil {
+		a.h2.requestHead(h, end)
+		return
+	}
 	st := a.st
 	f := http1.Framing{Version: header.HTTP11, Case: st.cluster.HeaderCase, FullURL: st.cluster.C.Conf.HTTP1.SendFullyQualifiedURL}
 	switch {
@@ -233,6 +84,8 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 		}
 	case h.Transfer == header.Length:
 		f.Transfer, f.Length = header.Length, h.ContentLength
+	case h.Transfer == header.Framed && h.ContentLength >= 0:
+		f.Transfer, f.Length = header.Length, h.ContentLength // the codec it came by sees to the length
 	default:
 		f.Transfer = header.Chunked
 	}
@@ -251,6 +104,10 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 
 // requestData implements upstream.
 func (a *attempt) requestData(p []byte, end bool) {
+	if a.h2 != nil {
+		a.h2.requestData(p, end)
+		return
+	}
 	if a.pc == nil {
 		return
 	}
@@ -268,6 +125,10 @@ func (a *attempt) requestData(p []byte, end bool) {
 
 // requestTrailers implements upstream. Trailers are only there when enable_trailers let them in.
 func (a *attempt) requestTrailers(t *header.Head) {
+	if a.h2 != nil {
+		a.h2.requestTrailers(t)
+		return
+	}
 	if a.pc == nil {
 		return
 	}
@@ -286,10 +147,17 @@ func (a *attempt) requestTrailers(t *header.Head) {
 
 // full implements upstream: nowhere to put bytes, or enough of them waiting.
 func (a *attempt) full() bool {
+	if a.h2 != nil {
+		return a.h2.full()
+	}
 	return a.state == attemptPending || a.pc != nil && a.pc.Above()
 }
 
 func (a *attempt) pauseResponse() {
+	if a.h2 != nil {
+		a.h2.paused = true
+		return
+	}
 	if a.pc != nil {
 		a.paused = true
 		a.pc.PauseRead()
@@ -297,6 +165,10 @@ func (a *attempt) pauseResponse() {
 }
 
 func (a *attempt) resumeResponse() {
+	if a.h2 != nil {
+		a.h2.resume()
+		return
+	}
 	if a.pc != nil {
 		a.paused = false
 		a.pc.ResumeRead()
@@ -383,19 +255,14 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 	return n, false
 }
 
-// informational handles a 1xx: 100, 102, 103 and 104 may go on, 101 was not asked for (HC-40, UP-15).
+// informational handles a 1xx; 101 was not asked for (UP-15).
 func (a *attempt) informational(h *header.Head) bool {
 	st := a.st
-	switch h.Status {
-	case 101:
+	if h.Status == 101 {
 		a.badResponse(http1.ErrUnaskedUpgrade)
 		return false
-	case 100:
-		if !st.cfg.conf.Proxy100Continue {
-			return true
-		}
-	case 102, 103, 104:
-	default:
+	}
+	if !a.interimWanted(h.Status) {
 		return true
 	}
 	if e := http1.StripHopByHop(h, false, false); e != 0 {
@@ -438,21 +305,6 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 	return n, false
 }
 
-// finished ends the attempt at the end of a whole response and gives the connection back before
-// the response is handed on, so that a pipelined request finds it idle.
-func (a *attempt) finished() {
-	st := a.st
-	st.info.UpstreamRxEnd = st.w.Loop.Now()
-	a.setState(attemptIdle)
-	if st.resp.Status >= 500 {
-		a.endpoint.Load.RqError++
-	} else {
-		a.endpoint.Load.RqSuccess++
-	}
-	a.uncount()
-	a.release(a.keep && a.sent)
-}
-
 // badResponse ends the attempt for a response that is not valid HTTP.
 func (a *attempt) badResponse(e http1.Err) {
 	st := a.st
@@ -467,24 +319,6 @@ func (a *attempt) badResponse(e http1.Err) {
 	}
 	st.info.UpstreamFailure = e.String()
 	a.broken(r)
-}
-
-// broken ends the attempt because of its connection or what came over it.
-func (a *attempt) broken(r reason.Reason) {
-	st := a.st
-	a.abort()
-	a.setState(attemptIdle)
-	if e := a.endpoint; e != nil {
-		e.Load.RqError++
-	}
-	a.uncount()
-	if st.response != halfHead {
-		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
-		if r == reason.UpstreamTermination {
-			r = reason.ResetAfterStart
-		}
-	}
-	st.fail(r, 0)
 }
 
 // OnReadClosed is the origin's FIN: the end of an until-close body, else a response cut off.
@@ -512,7 +346,6 @@ func (a *attempt) OnClosed(*engine.Conn, engine.CloseReason) {
 }
 
 var (
-	_ upstream       = (*attempt)(nil)
 	_ engine.Handler = (*attempt)(nil)
 	_ downstream     = (*serverConn)(nil)
 )

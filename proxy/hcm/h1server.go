@@ -6,8 +6,6 @@ import (
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/proxy/reason"
-	"github.com/sluiceproxy/sluice/proxy/stats"
-	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // Deadlines of a connection, kept the way a stream keeps its own.
@@ -26,16 +24,9 @@ const (
 //	stream ends     -                    close after flush (HC-30)     next head, or close
 //	peer's FIN      close                stream gone (DC), close       stream gone (DC), close
 type serverConn struct {
-	c   *engine.Conn
-	a   *Acceptor
-	cfg *Config // of the current or last stream
-	cur *stream
-	// stats are those the connection was counted in when it came: its gauges must go down where they
-	// went up, whatever name the listener has by then.
-	stats *stats.HTTPStats
-	next  *serverConn // free list
-	// live list of the acceptor, for draining
-	prevLive, nextLive *serverConn
+	accepted
+	cur  *stream
+	next *serverConn // free list
 
 	seen     int
 	requests int
@@ -47,17 +38,11 @@ type serverConn struct {
 
 	// inData is true while OnData runs: a finished stream then goes on with the next head there.
 	inData bool
-	// closing: no further request is read. lingers: the client has some time left to end the connection.
-	closing, lingers bool
 	// lastOne: the response under way ends the connection.
 	lastOne bool
 	paused  bool
-	// remote: the client ended it. cutOff: with a request under way.
-	remote, cutOff bool
-	// charged is how many bytes were counted so far.
-	chargedRx, chargedTx uint64
-
-	facts streaminfo.Connection
+	// undecided: the client may yet turn out to speak HTTP/2 (choose.go).
+	undecided bool
 }
 
 // transfer is how the body of the message being written ends.
@@ -67,11 +52,16 @@ type transfer struct {
 	none bool
 }
 
-// OnConnected never happens: accepted connections are up already.
-func (s *serverConn) OnConnected(*engine.Conn) {}
-
 // OnData reads as much as the current state can take.
-func (s *serverConn) OnData(_ *engine.Conn, view []byte) int {
+func (s *serverConn) OnData(c *engine.Conn, view []byte) int {
+	if s.undecided && !s.closing {
+		if h := s.choose(view); h != engine.Handler(s) {
+			if h == nil {
+				return 0
+			}
+			return h.OnData(c, view)
+		}
+	}
 	used := 0
 	s.inData = true
 	for !s.closing && !s.paused {
@@ -254,7 +244,6 @@ func (s *serverConn) OnWritable(*engine.Conn) {
 
 // OnClosed is the end of the connection.
 func (s *serverConn) OnClosed(c *engine.Conn, r engine.CloseReason) {
-	remote := s.remote || r == engine.PeerReset || r == engine.PeerClosed
 	if s.headStart != 0 && !s.closing {
 		s.beginUnparsed()
 	}
@@ -267,10 +256,11 @@ func (s *serverConn) OnClosed(c *engine.Conn, r engine.CloseReason) {
 		}
 		st.onDownstreamGone(why)
 	}
-	if s.lingers && (r == engine.FlushTimeout || r == engine.LocalClose && !c.ReadClosed()) {
-		s.a.w.Stats.Inc(s.stats.DownstreamCxDelayedCloseTimeout)
+	if !s.undecided {
+		s.a.w.Stats.GaugeAdd(s.stats.DownstreamCxHTTP1Active, -1)
 	}
-	s.a.closed(s, c, remote, active)
+	s.countClosed(c, r, active)
+	s.a.put(s)
 }
 
 // informational implements downstream.
@@ -417,14 +407,6 @@ func (s *serverConn) finish(st *stream, whole bool, r reason.Reason) {
 	}
 }
 
-// charge counts the connection's bytes since the last time.
-func (s *serverConn) charge() {
-	rx, tx := s.c.BytesRead(), s.c.BytesWritten()
-	s.a.w.Stats.Add(s.stats.DownstreamCxRxBytesTotal, rx-s.chargedRx)
-	s.a.w.Stats.Add(s.stats.DownstreamCxTxBytesTotal, tx-s.chargedTx)
-	s.chargedRx, s.chargedTx = rx, tx
-}
-
 // drain ends the connection in order: after the stream under way, at once when there is none.
 func (s *serverConn) drain() {
 	if s.closing {
@@ -436,16 +418,21 @@ func (s *serverConn) drain() {
 	}
 }
 
-// linger ends the connection in order: what is unsent goes, then the client has delayed_close_timeout
-// to end it too (HC-38). A timeout of 0 asks for no such wait.
-func (s *serverConn) linger(cfg *Config) {
-	if cfg.conf.DelayedCloseTimeout == 0 && s.c.Buffered() == 0 {
-		s.closing = true
-		s.c.Close()
-		return
+func (s *serverConn) uses(cfg *Config) bool {
+	return s.cur != nil && s.cur.cfg == cfg || s.headStart != 0 && s.cfg == cfg
+}
+
+func (s *serverConn) busy() bool { return s.cur != nil || s.headStart != 0 }
+
+// shutDown ends a connection without a request when it is to, and the others with their response.
+func (s *serverConn) shutDown(idle bool) {
+	if !idle {
+		return // the next response says so
 	}
-	s.closing, s.lingers = true, true
-	s.c.CloseAfterFlush(cfg.conf.DelayedCloseTimeout)
+	if !s.closing && !s.lastOne {
+		s.a.w.Stats.Inc(s.stats.DownstreamCxDrainClose)
+	}
+	s.drain()
 }
 
 // abort ends the connection now, whatever is under way.

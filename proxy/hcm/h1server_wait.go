@@ -22,7 +22,7 @@ func (s *serverConn) partialHead(cfg *Config, b []byte) {
 		return // the timer looks when it fires
 	}
 	s.headStart = max(1, s.idleSince)
-	if s.deadlines[connHead] = s.headDeadline(cfg); s.deadlines[connHead] != 0 {
+	if s.deadlines[connHead] = headDeadline(cfg, s.headStart, s.idleSince); s.deadlines[connHead] != 0 {
 		s.arm()
 	}
 }
@@ -36,14 +36,15 @@ func onlyLineEnds(b []byte) bool {
 	return true
 }
 
-// headDeadline is when the pending head is given up at the earliest; 0 never. A stream exists only
-// once its head is whole, but its clocks start with the first byte (ROUTER-43 to 45).
-func (s *serverConn) headDeadline(cfg *Config) int64 {
+// headDeadline is when a head is given up at the earliest that began at start and of which no byte has
+// come since moved; 0 never. A stream exists only once its head is whole, but its clocks start with the
+// first byte (ROUTER-43 to 45).
+func headDeadline(cfg *Config, start, moved int64) int64 {
 	c := cfg.conf
-	at := sooner(0, s.headStart, c.RequestHeadersTimeout)
-	at = sooner(at, s.headStart, c.RequestTimeout)
-	at = sooner(at, s.headStart, c.MaxStreamDuration)
-	return sooner(at, s.idleSince, c.StreamIdleTimeout)
+	at := sooner(0, start, c.RequestHeadersTimeout)
+	at = sooner(at, start, c.RequestTimeout)
+	at = sooner(at, start, c.MaxStreamDuration)
+	return sooner(at, moved, c.StreamIdleTimeout)
 }
 
 // sooner returns the earlier of two deadlines, the second being d after from. 0 is never.
@@ -54,17 +55,17 @@ func sooner(at, from int64, d time.Duration) int64 {
 	return at
 }
 
-// headOverdue says which of the pending head's deadlines has passed; None for none.
-func (s *serverConn) headOverdue(cfg *Config, now int64) reason.Reason {
+// headOverdue says which of such a head's deadlines has passed; None for none.
+func headOverdue(cfg *Config, start, moved, now int64) reason.Reason {
 	c := cfg.conf
 	switch {
-	case passed(now, s.headStart, c.MaxStreamDuration):
+	case passed(now, start, c.MaxStreamDuration):
 		return reason.MaxStreamDuration
-	case passed(now, s.headStart, c.RequestHeadersTimeout):
+	case passed(now, start, c.RequestHeadersTimeout):
 		return reason.RequestHeadersTimeout
-	case passed(now, s.headStart, c.RequestTimeout):
+	case passed(now, start, c.RequestTimeout):
 		return reason.RequestTimeout
-	case passed(now, s.idleSince, c.StreamIdleTimeout):
+	case passed(now, moved, c.StreamIdleTimeout):
 		return reason.StreamIdle
 	}
 	return reason.None
@@ -86,19 +87,8 @@ func (s *serverConn) beginUnparsed() *stream {
 	return st
 }
 
-// arm sets the timer for the earliest deadline, unless it is already due at or before that.
-func (s *serverConn) arm() {
-	first := int64(0)
-	for _, d := range s.deadlines {
-		if d != 0 && (first == 0 || d < first) {
-			first = d
-		}
-	}
-	if first == 0 || s.timer.Armed() && s.timer.Deadline() <= first {
-		return
-	}
-	s.a.w.Loop.Arm(&s.timer, time.Duration(first-s.a.w.Loop.Now()))
-}
+// arm sets the timer for the earliest deadline.
+func (s *serverConn) arm() { armEarliest(s.a.w.Loop, &s.timer, s.deadlines[:]) }
 
 // OnTimer is the wheel's callback for the connection's deadlines. Whichever were due are either moved
 // into the future or cleared, so that the timer never fires for nothing.
@@ -134,11 +124,11 @@ func (s *serverConn) headDue(now int64) {
 	if s.headStart == 0 {
 		return
 	}
-	if r := s.headOverdue(s.cfg, now); r != reason.None {
+	if r := headOverdue(s.cfg, s.headStart, s.idleSince, now); r != reason.None {
 		s.beginUnparsed().expire(r, 408)
 		return
 	}
-	s.deadlines[connHead] = s.headDeadline(s.cfg)
+	s.deadlines[connHead] = headDeadline(s.cfg, s.headStart, s.idleSince)
 }
 
 // idleDue ends a connection that brought no request for idle_timeout (HC-37).

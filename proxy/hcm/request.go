@@ -36,7 +36,7 @@ func (st *stream) onRequestHead(end bool) {
 	}
 	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
 		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
-		TLS: st.info.Conn.TLS(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
+		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
 	})
 	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
 		st.info.RemoteAddress = addrPort(d.Trusted)
@@ -190,7 +190,10 @@ func (st *stream) onUpstreamDrained() {
 }
 
 // onDownstreamGone says that the client will neither send nor read any more.
-func (st *stream) onDownstreamGone(r reason.Reason) {
+func (st *stream) onDownstreamGone(r reason.Reason) { st.onDownstreamReset(r, "") }
+
+// onDownstreamReset says the same of one stream; details, if there are any, say more than r's table.
+func (st *stream) onDownstreamReset(r reason.Reason, details string) {
 	if st.over {
 		return
 	}
@@ -199,7 +202,9 @@ func (st *stream) onDownstreamGone(r reason.Reason) {
 	if st.response == halfHead {
 		st.info.ResponseCode = 0
 	}
-	st.info.Details = r.Entry().Details
+	if st.info.Details = details; details == "" {
+		st.info.Details = r.Entry().Details
+	}
 	st.w.Stats.Inc(st.cfg.stats.DownstreamRqRxReset)
 	st.finish(false, r)
 }

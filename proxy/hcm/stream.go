@@ -8,6 +8,7 @@ import (
 	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -72,9 +73,11 @@ type stream struct {
 	history       history // of the two halves and the attempt, in debug builds
 
 	// body decodes the request and encoding is how the response's body ends; both are the downstream
-	// codec's, kept here so that an idle connection does not carry them.
+	// HTTP/1 codec's, kept here so that an idle connection does not carry them.
 	body     http1.Body
 	encoding transfer
+	// h2 is the stream on the wire of a downstream HTTP/2 connection; nil on others.
+	h2 *serverStream
 
 	att   attempt
 	info  streaminfo.Info
@@ -106,7 +109,7 @@ func (st *stream) reset() {
 	st.localReply, st.responsePaused, st.requestPaused, st.rushed, st.canary = false, false, false, false, false
 	st.clusterStatus, st.history = 0, history{}
 	st.over = true // a late look at a stream that was given back finds it over
-	st.body, st.encoding = http1.Body{}, transfer{}
+	st.body, st.encoding, st.h2 = http1.Body{}, transfer{}, nil
 	st.att.reset()
 	st.info.Reset()
 	st.req.Shrink()
@@ -221,7 +224,11 @@ func (st *stream) timedOut(r reason.Reason) {
 
 // expire counts a timeout of the connection manager and ends the stream with it.
 func (st *stream) expire(r reason.Reason, status uint16) {
-	s, hs := st.w.Stats, st.cfg.stats
+	countExpiry(st.w.Stats, st.cfg.stats, r)
+	st.fail(r, status)
+}
+
+func countExpiry(s *stats.Shard, hs *stats.HTTPStats, r reason.Reason) {
 	switch r {
 	case reason.MaxStreamDuration:
 		s.Inc(hs.DownstreamRqMaxDurationReached)
@@ -232,7 +239,6 @@ func (st *stream) expire(r reason.Reason, status uint16) {
 	case reason.StreamIdle:
 		s.Inc(hs.DownstreamRqIdleTimeout)
 	}
-	st.fail(r, status)
 }
 
 // routeTimeout is the router's global timeout (ROUTER-40).

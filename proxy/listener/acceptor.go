@@ -72,8 +72,18 @@ func (s *socket) OnAccept(c *engine.Conn) engine.Handler {
 	if chain == nil || len(chain.filters) > 0 {
 		return a.wait(c, cfg) // may refuse it, and needs something to do that with
 	}
+	return a.serve(chain, c)
+}
+
+// serve hands the connection in a.facts to a chain's terminal filter. With TLS the handshake begins;
+// the terminal filter hears OnConnected when it is done.
+func (a *Acceptor) serve(chain *Chain, c *engine.Conn) engine.Handler {
 	a.facts.Listener = chain.listener(&a.facts)
 	a.account.opened()
+	if chain.secure != nil {
+		a.facts.Secure = &streaminfo.Secure{Context: chain.secure}
+		chain.layer.Server(c, chain.secure.Config(), chain.timeout)
+	}
 	return chain.ends[a.w.Loop.Index()].Serve(c, &a.facts)
 }
 
@@ -235,8 +245,7 @@ func (f *front) admit() engine.Handler {
 		a.facts.Extra = f.facts.Extra
 	}
 	f.leave()
-	a.account.opened()
-	return chain.ends[a.w.Loop.Index()].Serve(c, &a.facts)
+	return a.serve(chain, c)
 }
 
 // filter runs the network filters. False when one refused.
@@ -305,9 +314,9 @@ func (f *front) OnData(c *engine.Conn, view []byte) int {
 		return used
 	}
 	c.SetHandler(h)
-	if used < len(view) && !c.ReadPaused() && !c.Closed() {
+	if used < len(view) && !c.ReadPaused() && !c.Closed() && c.Transform() == nil {
 		used += h.OnData(c, view[used:])
-	}
+	} // else what is left is kept: for later, or for TLS
 	return used
 }
 
@@ -330,6 +339,8 @@ func (f *front) OnClosed(c *engine.Conn, r engine.CloseReason) {
 		f.refused = reason.ListenerFilterClosed
 		if r == engine.LoopStopped || r == engine.LocalClose {
 			f.refused = reason.Stopped
+		} else {
+			f.a.w.Stats.Inc(f.a.account.ls.DownstreamListenerFilterError)
 		}
 	}
 	a := f.a
@@ -360,7 +371,7 @@ func (t *frontTimer) OnTimer(*wheel.Timer) {
 		return
 	}
 	c.SetHandler(h)
-	if !c.ReadPaused() && !c.Closed() {
+	if !c.ReadPaused() && !c.Closed() && c.Transform() == nil {
 		c.ResumeRead() // what came is delivered again, to its new handler
 	}
 }

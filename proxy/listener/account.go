@@ -4,7 +4,9 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/tlsio"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
@@ -35,6 +37,30 @@ func (a *Account) opened() {
 	sh.GaugeAdd(a.ls.DownstreamCxActive, 1)
 	sh.Inc(a.ws.DownstreamCxTotal)
 	sh.GaugeAdd(a.ws.DownstreamCxActive, 1)
+}
+
+// Secured notes that the TLS handshake of a connection is done. For a Terminal's OnConnected.
+func (a *Account) Secured(c *engine.Conn, facts *streaminfo.Connection) {
+	s, st := facts.Secure, tlsio.State(c)
+	s.Peer = secure.NewPeer(st, s.Context.Local(st))
+	s.Context.Stats().Finished(a.w.Stats, st)
+}
+
+// Broken notes why a connection closed when that was TLS's doing; nothing on plain connections. For a
+// Terminal's OnClosed, before Closed.
+func (a *Account) Broken(c *engine.Conn, facts *streaminfo.Connection, r engine.CloseReason) {
+	s := facts.Secure
+	if s == nil {
+		return
+	}
+	switch r {
+	case engine.HandshakeFailed, engine.TransformFailed:
+		err := c.Err()
+		s.TransportFailure = secure.Failure(err)
+		s.Context.Stats().Failed(a.w.Stats, err)
+	case engine.HandshakeTimeout:
+		a.w.Stats.Inc(a.ls.DownstreamCxTransportSocketConnectTimeout)
+	}
 }
 
 // Closed counts the end of a connection that a Terminal served, tells the network filters, and writes

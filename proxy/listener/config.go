@@ -2,12 +2,15 @@ package listener
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/sluiceproxy/sluice/engine/tlsio"
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/network"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
@@ -20,6 +23,7 @@ type Config struct {
 	goOn      bool // at the timeout, with what is known
 	match     *matcher
 	logs      []*accesslog.Logger
+	chains    []*Chain
 	// facts of connections that no chain has taken yet; pipe for those to a unix socket.
 	shared, sharedPipe streaminfo.Listener
 }
@@ -36,14 +40,26 @@ type Chain struct {
 	needs   bool // some filter wants to hear: connections need an Extra
 	shared  streaminfo.Listener
 	pipe    streaminfo.Listener
-	ends    []Terminal // by loop
+	ends    []Terminal         // by loop
+	secure  *secure.Downstream // nil: plain
+	layer   *tlsio.Layer
+	timeout time.Duration // of the TLS handshake
 }
+
+// handshakeTimeout bounds a TLS handshake when transport_socket_connect_timeout does not: what a
+// client that stalls holds must come back.
+const handshakeTimeout = 15 * time.Second
 
 // Deps are the process-wide parts a Config is compiled against.
 type Deps struct {
 	Registry *stats.Registry
 	Logs     *accesslog.Manager
 	Network  network.Deps
+	// Secure makes TLS contexts, TLS runs them.
+	Secure *secure.Manager
+	TLS    *tlsio.Layer
+	// StatName is how statistics call the listener.
+	StatName string
 }
 
 // NewChain compiles what comes before the terminal filter. ends are the terminal filter's, one for
@@ -63,7 +79,24 @@ func NewChain(l *conf.Listener, c *conf.FilterChain, ends []Terminal, d *Deps) (
 		out.filters, out.closers = append(out.filters, f), append(out.closers, closer)
 		out.needs = out.needs || closer != nil
 	}
+	if c.TLS != nil {
+		var err error
+		if out.secure, err = d.Secure.Downstream(c.TLS, d.StatName, c.Match.ServerNames); err != nil {
+			return nil, fmt.Errorf("transport_socket: %w", err)
+		}
+		out.layer, out.timeout = d.TLS, c.TransportSocketConnectTimeout
+		if out.timeout <= 0 {
+			out.timeout = handshakeTimeout
+		}
+	}
 	return out, nil
+}
+
+// Close gives back what NewChain took.
+func (c *Chain) Close() {
+	if c.secure != nil {
+		c.secure.Release()
+	}
 }
 
 // Leave tells the network filters that a connection they admitted is over; see streaminfo.Extra.
@@ -79,11 +112,11 @@ func (c *Chain) leave(facts *streaminfo.Connection, n int) {
 }
 
 // Compile makes the runtime form of a listener. chains are those of l.FilterChains in order; fallback
-// that of l.DefaultFilterChain, nil for none.
+// that of l.DefaultFilterChain, nil for none. Without an error they are closed with the Config.
 func Compile(l *conf.Listener, chains []*Chain, fallback *Chain, d *Deps) (*Config, error) {
 	out := &Config{
 		timeout: l.FiltersTimeout, goOn: l.ContinueOnFiltersTimeout,
-		shared: streaminfo.Listener{Name: l.Name}, sharedPipe: streaminfo.Listener{Name: l.Name, Pipe: firstPipe(l)},
+		chains: chains, shared: streaminfo.Listener{Name: l.Name}, sharedPipe: streaminfo.Listener{Name: l.Name, Pipe: firstPipe(l)},
 	}
 	var err error
 	if out.match, err = compileMatch(chains, fallback); err != nil {
@@ -100,16 +133,23 @@ func Compile(l *conf.Listener, chains []*Chain, fallback *Chain, d *Deps) (*Conf
 	for i, lc := range l.AccessLogs {
 		logger, err := d.Logs.Compile(lc)
 		if err != nil {
+			out.chains = nil // still the caller's
 			out.Close()
 			return nil, fmt.Errorf("access_log[%d]: %w", i, err)
 		}
 		out.logs = append(out.logs, logger)
 	}
+	if fallback != nil {
+		out.chains = append(slices.Clone(chains), fallback)
+	}
 	return out, nil
 }
 
-// Close gives back what Compile took: log files. Nothing may use the Config any more.
+// Close gives back what Compile took: log files and TLS contexts. Nothing may use the Config any more.
 func (c *Config) Close() {
+	for _, chain := range c.chains {
+		chain.Close()
+	}
 	for _, l := range c.logs {
 		l.Close()
 	}

@@ -129,6 +129,7 @@ const (
 	ConnectTimeout
 	UpstreamTermination
 	UpstreamReset
+	UpstreamRefused
 	UpstreamProtocol
 	UpstreamHeadTooLarge
 	UpstreamTooManyFields
@@ -237,6 +238,11 @@ var Table = [numReasons]Entry{
 	UpstreamReset: {
 		Name: "upstream_reset", Flag: UpstreamRemoteReset, Status: 503, Details: "upstream_reset_before_response_started{remote_reset}",
 		Body: resetBody + "remote reset", Upstream: true, Sentence: "The endpoint reset the stream.",
+	},
+	UpstreamRefused: {
+		Name: "upstream_refused", Flag: UpstreamRemoteReset, Status: 503, Details: "upstream_reset_before_response_started{remote_refused_stream_reset}",
+		Body: resetBody + "remote refused stream reset", Upstream: true,
+		Sentence: "The endpoint refused the stream or went away without taking it (REFUSED_STREAM, GOAWAY): the request is safe to send again.",
 	},
 	UpstreamProtocol: {
 		Name: "upstream_protocol", Flag: UpstreamProtocolError, Status: 502, Details: "upstream_reset_before_response_started{protocol_error}",

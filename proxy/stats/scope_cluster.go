@@ -1,12 +1,14 @@
 package stats
 
 // ClusterStats is cluster.<name>. (clusters.md 9, router.md 11.2). What discovery moves is cold; the
-// rest is moved by the loops. Names that only TLS, HTTP/2, HTTP/3, EDS, health checks, outlier
-// detection, retries or internal redirects can move come with those; subsets and hashing have scopes
+// rest is moved by the loops. Names that only TLS, HTTP/3, EDS, health checks, outlier
+// detection, retries or internal redirects can move come with those, the HTTP/2 codec's with its first
+// connection (NewClusterHTTP2Stats); subsets and hashing have scopes
 // of their own; the circuit breakers' gauges are computed from the breakers (Registry.GaugeFunc).
 type ClusterStats struct {
 	UpstreamCxTotal                     Counter `stat:"upstream_cx_total"`
 	UpstreamCxHTTP1Total                Counter `stat:"upstream_cx_http1_total"`
+	UpstreamCxHTTP2Total                Counter `stat:"upstream_cx_http2_total"`
 	UpstreamCxConnectFail               Counter `stat:"upstream_cx_connect_fail"`
 	UpstreamCxConnectTimeout            Counter `stat:"upstream_cx_connect_timeout"`
 	UpstreamCxIdleTimeout               Counter `stat:"upstream_cx_idle_timeout"`
@@ -41,6 +43,7 @@ type ClusterStats struct {
 	UpstreamRqTimeout             Counter `stat:"upstream_rq_timeout"`
 	UpstreamRqMaxDurationReached  Counter `stat:"upstream_rq_max_duration_reached"`
 	UpstreamRqTxReset             Counter `stat:"upstream_rq_tx_reset"`
+	UpstreamRqRxReset             Counter `stat:"upstream_rq_rx_reset"`
 	LbHealthyPanic                Counter `stat:"lb_healthy_panic"`
 
 	UpstreamCxActive        Gauge `stat:"upstream_cx_active"`

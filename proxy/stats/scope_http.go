@@ -1,12 +1,13 @@
 package stats
 
 // HTTPStats is http.<stat_prefix>.: the connection manager's (http_codecs.md 5) and the router's
-// (router.md 11.1). Names that only TLS, HTTP/2, HTTP/3, upgrades, the overload manager or tracing can
+// (router.md 11.1). Names that only TLS, HTTP/3, upgrades, the overload manager or tracing can
 // move come with those, and there are no gauges of buffered bytes: to read one, a loop would have to
 // look at every connection.
 type HTTPStats struct {
 	DownstreamCxTotal                 Counter `stat:"downstream_cx_total"`
 	DownstreamCxHTTP1Total            Counter `stat:"downstream_cx_http1_total"`
+	DownstreamCxHTTP2Total            Counter `stat:"downstream_cx_http2_total"`
 	DownstreamCxDestroy               Counter `stat:"downstream_cx_destroy"`
 	DownstreamCxDestroyLocal          Counter `stat:"downstream_cx_destroy_local"`
 	DownstreamCxDestroyRemote         Counter `stat:"downstream_cx_destroy_remote"`
@@ -27,6 +28,7 @@ type HTTPStats struct {
 
 	DownstreamRqTotal                        Counter    `stat:"downstream_rq_total"`
 	DownstreamRqHTTP1Total                   Counter    `stat:"downstream_rq_http1_total"`
+	DownstreamRqHTTP2Total                   Counter    `stat:"downstream_rq_http2_total"`
 	DownstreamRqCompleted                    Counter    `stat:"downstream_rq_completed"`
 	DownstreamRqClass                        [5]Counter `stat:"downstream_rq_%dxx"`
 	DownstreamRqRxReset                      Counter    `stat:"downstream_rq_rx_reset"`
@@ -41,8 +43,11 @@ type HTTPStats struct {
 	DownstreamRqFailedPathNormalization      Counter    `stat:"downstream_rq_failed_path_normalization"`
 	DownstreamRqRedirectedWithNormalizedPath Counter    `stat:"downstream_rq_redirected_with_normalized_path"`
 
+	DownstreamRqTooManyPrematureResets Counter `stat:"downstream_rq_too_many_premature_resets"`
+
 	DownstreamCxActive      Gauge `stat:"downstream_cx_active"`
 	DownstreamCxHTTP1Active Gauge `stat:"downstream_cx_http1_active"`
+	DownstreamCxHTTP2Active Gauge `stat:"downstream_cx_http2_active"`
 	DownstreamRqActive      Gauge `stat:"downstream_rq_active"`
 
 	DownstreamCxLengthMs Histogram `stat:"downstream_cx_length_ms,ms"`

@@ -7,6 +7,8 @@ type ListenerStats struct {
 	DownstreamCxTotal   Counter `stat:"downstream_cx_total"`
 	DownstreamCxDestroy Counter `stat:"downstream_cx_destroy"`
 
+	DownstreamCxTransportSocketConnectTimeout Counter `stat:"downstream_cx_transport_socket_connect_timeout"`
+
 	DownstreamPreCxTimeout              Counter `stat:"downstream_pre_cx_timeout"`
 	DownstreamListenerFilterRemoteClose Counter `stat:"downstream_listener_filter_remote_close"`
 	DownstreamListenerFilterError       Counter `stat:"downstream_listener_filter_error"`

@@ -56,12 +56,20 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 		{
 			title: "http_codecs.md 5 and router.md 11.1", prefix: "http.ingress.",
 			open: func(r *Registry) { NewHTTPStats(r, "ingress") },
-			want: `downstream_cx_{total,http1_total,destroy,destroy_local,destroy_remote,destroy_active_rq,destroy_local_active_rq,destroy_remote_active_rq,protocol_error,rx_bytes_total,tx_bytes_total,drain_close,idle_timeout,max_duration_reached,max_requests_reached,delayed_close_timeout}
+			want: `downstream_cx_{total,http1_total,http2_total,destroy,destroy_local,destroy_remote,destroy_active_rq,destroy_local_active_rq,destroy_remote_active_rq,protocol_error,rx_bytes_total,tx_bytes_total,drain_close,idle_timeout,max_duration_reached,max_requests_reached,delayed_close_timeout}
 				downstream_flow_control_{paused_reading_total,resumed_reading_total}
-				downstream_rq_{total,http1_total,completed,1xx,2xx,3xx,4xx,5xx,rx_reset,tx_reset,response_before_rq_complete,non_relative_path,ws_on_non_ws_route,idle_timeout,header_timeout,timeout,max_duration_reached,failed_path_normalization,redirected_with_normalized_path}
-				downstream_cx_{active(g),http1_active(g),length_ms(h)} downstream_rq_{active(g),time(h)}
+				downstream_rq_{total,http1_total,http2_total,completed,1xx,2xx,3xx,4xx,5xx,rx_reset,tx_reset,response_before_rq_complete,non_relative_path,ws_on_non_ws_route,idle_timeout,header_timeout,timeout,max_duration_reached,failed_path_normalization,redirected_with_normalized_path,too_many_premature_resets}
+				downstream_cx_{active(g),http1_active(g),http2_active(g),length_ms(h)} downstream_rq_{active(g),time(h)}
 				no_{route,cluster} rq_{redirect,direct_response,total,reset_after_downstream_response_started}`,
 			rooted: "http1.{dropped_headers_with_underscores,requests_rejected_with_underscores_in_headers}",
+		},
+		{
+			title: "HC-77", prefix: "http2.",
+			open: func(r *Registry) { NewHTTP2Stats(r, "") },
+			want: `rx_{messaging_error,reset} tx_{reset,flush_timeout} trailers stream_refused_errors headers_cb_no_stream header_overflow
+				dropped_headers_with_underscores requests_rejected_with_underscores_in_headers outbound_{flood,control_flood}
+				inbound_{empty_frames_flood,priority_frames_flood,window_update_frames_flood} goaway_sent keepalive_timeout
+				streams_active(g) pending_send_bytes(g) deferred_stream_close(g)`,
 		},
 		{
 			title: "http_codecs.md 5, per listener", prefix: "listener.127.0.0.1_80.http.ingress.",
@@ -71,12 +79,12 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 		{
 			title: "clusters.md 9 and router.md 11.2", prefix: "cluster.a_b.",
 			open: func(r *Registry) { NewClusterStats(r, "a:b") },
-			want: `upstream_cx_{total,http1_total,connect_fail,connect_timeout,idle_timeout,max_duration_reached,overflow,pool_overflow,destroy,destroy_local,destroy_remote,destroy_with_active_rq,destroy_local_with_active_rq,destroy_remote_with_active_rq,close_notify,rx_bytes_total,tx_bytes_total,protocol_error,max_requests,none_healthy,connect_attempts_exceeded}
+			want: `upstream_cx_{total,http1_total,http2_total,connect_fail,connect_timeout,idle_timeout,max_duration_reached,overflow,pool_overflow,destroy,destroy_local,destroy_remote,destroy_with_active_rq,destroy_local_with_active_rq,destroy_remote_with_active_rq,close_notify,rx_bytes_total,tx_bytes_total,protocol_error,max_requests,none_healthy,connect_attempts_exceeded}
 				upstream_flow_control_{paused_reading_total,resumed_reading_total,backed_up_total,drained_total}
 				membership_change update_{attempt,success,failure,empty,no_rebuild} lb_healthy_panic
 				upstream_cx_active(g) membership_{total(g),healthy(g),degraded(g),excluded(g)} max_host_weight(g) warming_state(g)
 				upstream_cx_{connect_ms(h),length_ms(h)} upstream_rq_per_cx(h)
-				upstream_rq_{total,active(g),pending_total,pending_active(g),pending_overflow,pending_failure_eject,active_overflow,cancelled,timeout,max_duration_reached,tx_reset}`,
+				upstream_rq_{total,active(g),pending_total,pending_active(g),pending_overflow,pending_failure_eject,active_overflow,cancelled,timeout,max_duration_reached,tx_reset,rx_reset}`,
 		},
 		{
 			title: "router.md 11.3, before any response", prefix: "cluster.c.",
@@ -86,7 +94,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 		{
 			title: "operations.md 3, listener", prefix: "listener.[__1]_80.",
 			open: func(r *Registry) { NewListenerStats(r, "[::1]:80") },
-			want: "downstream_cx_{total,active(g),destroy,length_ms(h)} downstream_pre_cx_{active(g),timeout} downstream_listener_filter_{remote_close,error} no_filter_chain_match",
+			want: "downstream_cx_{total,active(g),destroy,length_ms(h),transport_socket_connect_timeout} downstream_pre_cx_{active(g),timeout} downstream_listener_filter_{remote_close,error} no_filter_chain_match",
 		},
 		{
 			title: "tcp_proxy.md 10", prefix: "tcp.in.",
@@ -180,14 +188,14 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 
 // A field's name is the CamelCase of its stat's name, so that code reads like a dashboard.
 func TestFieldsAreNamedAfterTheirStats(t *testing.T) {
-	for _, scope := range []any{HTTPStats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, SubsetStats{}, RingHashStats{}, MaglevStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
+	for _, scope := range []any{HTTPStats{}, HTTP2Stats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, SubsetStats{}, RingHashStats{}, MaglevStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
 		typ := reflect.TypeOf(scope)
 		for i := range typ.NumField() {
 			field := typ.Field(i)
 			name, _, _ := strings.Cut(field.Tag.Get("stat"), ",")
 			name = strings.ReplaceAll(strings.ReplaceAll(name, "%dxx", "class"), ".", "_")
 			camel := regexp.MustCompile("(^|_)[a-z]").ReplaceAllStringFunc(name, func(s string) string { return strings.ToUpper(strings.TrimPrefix(s, "_")) })
-			camel = strings.NewReplacer("Http1", "HTTP1", "ViaIp", "ViaIP").Replace(camel)
+			camel = strings.NewReplacer("Http1", "HTTP1", "Http2", "HTTP2", "Goaway", "GoAway", "ViaIp", "ViaIP").Replace(camel)
 			if strings.ReplaceAll(camel, "_", "") != field.Name {
 				t.Errorf("%s.%s holds %s, want the name %s", typ.Name(), field.Name, name, camel)
 			}

@@ -23,6 +23,8 @@ var tagRules = compileRules(
 	"envoy.ssl_sigalg cluster.*.ssl.sigalgs.$+",
 	"envoy.ssl_version listener.*.ssl.versions.$+",
 	"envoy.ssl_version cluster.*.ssl.versions.$+",
+	"envoy.tls_certificate listener.*.ssl.certificate.$+.*",
+	"envoy.tls_certificate cluster.*.ssl.certificate.$+.*",
 	"envoy.ssl_cipher_suite cluster.*.ssl.ciphers.$+",
 	"envoy.http_conn_manager_prefix listener.*.http.$.**",
 	"envoy.rds_route_config http.*.rds.$+.*",

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 )
 
 // Info is filled in by the connection manager and the router as a stream goes on. Loop-owned and
@@ -56,6 +57,9 @@ type Info struct {
 	UpstreamConnectionID uint64
 	UpstreamCluster      string // observability name
 	UpstreamClusterRaw   string
+	// UpstreamPeer is what the TLS handshake with the endpoint tried last found out; nil when that
+	// connection is plain, or before its handshake is done.
+	UpstreamPeer *secure.Peer
 	// UpstreamFailure is the transport failure reason.
 	UpstreamFailure string
 	Attempts        uint32
@@ -117,8 +121,15 @@ type Listener struct {
 	Pipe string
 }
 
-// Secure is what is known of a connection with TLS.
+// Secure is what is known of a connection with TLS. Loop-owned, its connection's.
 type Secure struct {
+	// Context is what the connection is served with.
+	Context *secure.Downstream
+	// Peer is what the handshake found out; nil until it is done.
+	Peer *secure.Peer
+	// HandshakeNs is when the handshake was done, on the loop clock; 0 until then.
+	HandshakeNs int64
+	// TransportFailure is why TLS failed, in Envoy's words; empty when it did not.
 	TransportFailure string
 }
 
@@ -141,12 +152,21 @@ func (c *Connection) FilterChain() string {
 	return c.Listener.FilterChain
 }
 
-// ServerName returns the SNI that TLS or a listener filter has seen; empty when there was none.
+// ServerName returns the SNI that a listener filter has seen, in lower case; empty when none did. What
+// TLS has seen is Peer's.
 func (c *Connection) ServerName() []byte {
 	if c.Extra == nil {
 		return nil
 	}
 	return c.Extra.ServerName
+}
+
+// Peer returns what the TLS handshake found out; nil on plain connections, and until it is done.
+func (c *Connection) Peer() *secure.Peer {
+	if c.Secure == nil {
+		return nil
+	}
+	return c.Secure.Peer
 }
 
 // DirectRemote returns the peer of the socket, which Remote is not behind a PROXY header.

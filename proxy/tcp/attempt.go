@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
@@ -11,6 +12,9 @@ import (
 // connect makes an attempt: cluster, host, connection. Every way out of it but a connection under way
 // or a lookup closes the session.
 func (s *session) connect() {
+	if s.clientLost() {
+		return
+	}
 	name, criteria := s.pickCluster()
 	s.upstream = s.a.w.Cluster(name)
 	if s.upstream == nil {
@@ -22,6 +26,16 @@ func (s *session) connect() {
 		return
 	}
 	s.dial(criteria)
+}
+
+// clientLost ends a session whose client was reset while nothing is read from it, of which no event
+// tells (TCP-8).
+func (s *session) clientLost() bool {
+	if !s.c.PeerLost() {
+		return false
+	}
+	s.end(reason.SessionDownstreamReset, 0)
+	return true
 }
 
 // noCluster ends a session whose cluster is not there (TCP-12).
@@ -113,7 +127,43 @@ type attempt session
 var _ pool.Owner = (*attempt)(nil)
 
 // OnPoolReady begins the relay.
-func (t *attempt) OnPoolReady(up *pool.Conn) { (*session)(t).startRelay(up) }
+func (t *attempt) OnPoolReady(up *pool.Conn) {
+	s := (*session)(t)
+	if s.clientLost() {
+		up.Release(false)
+		return
+	}
+	if s.c.Connecting() { // in its TLS handshake
+		s.up, s.state = up, handshaking
+		up.SetHandler((*upstreamWait)(s))
+		return
+	}
+	s.startRelay(up)
+}
+
+// upstreamWait is a session whose upstream connection waits for the downstream TLS handshake. What the
+// upstream sends stays with its connection.
+type upstreamWait session
+
+// OnConnected never happens: the connection is up.
+func (w *upstreamWait) OnConnected(*engine.Conn) {}
+
+// OnData consumes nothing.
+func (w *upstreamWait) OnData(*engine.Conn, []byte) int { return 0 }
+
+// OnReadClosed needs nothing: the relay finds the connection half-closed.
+func (w *upstreamWait) OnReadClosed(*engine.Conn) {}
+
+// OnWritable never matters: nothing is written.
+func (w *upstreamWait) OnWritable(*engine.Conn) {}
+
+// OnClosed ends the session.
+func (w *upstreamWait) OnClosed(c *engine.Conn, r engine.CloseReason) {
+	s := (*session)(w)
+	s.noteUpstream(c)
+	s.up, s.state = nil, connecting // nothing to take back
+	s.end(endOf(r, reason.SessionUpstreamReset), 0)
+}
 
 // OnPoolFailure makes the next attempt, at once or after a back-off, or ends the session (TCP-13,
 // TCP-15, TCP-16).

@@ -12,7 +12,7 @@ type counts struct{ rx, tx, upRx, upTx uint64 }
 func (s *session) now() counts {
 	n := s.seen
 	if s.c != nil {
-		n.rx, n.tx = s.c.BytesRead()-s.preface(), s.c.BytesWritten()
+		n.rx, n.tx = s.downstreamBytes(s.c)
 	}
 	if s.up != nil {
 		n.upRx, n.upTx = s.up.BytesRead(), s.up.BytesWritten()
@@ -30,8 +30,20 @@ func (s *session) preface() uint64 {
 
 // noteDownstream keeps the counts of the downstream connection, which closes.
 func (s *session) noteDownstream(c *engine.Conn) {
-	s.seen.rx, s.seen.tx = c.BytesRead()-s.preface(), c.BytesWritten()
+	s.seen.rx, s.seen.tx = s.downstreamBytes(c)
 	s.c = nil
+}
+
+// downstreamBytes are those of the session itself: without what listener filters took and, as far as
+// the relay knows, without TLS around them.
+func (s *session) downstreamBytes(c *engine.Conn) (rx, tx uint64) {
+	if s.facts.Secure == nil {
+		return c.BytesRead() - s.preface(), c.BytesWritten()
+	}
+	if s.connectedNs == 0 {
+		return uint64(c.Kept()), 0
+	}
+	return s.relay.Moved()
 }
 
 // noteUpstream keeps those of the upstream connection.

@@ -43,7 +43,7 @@ func (l *lookup) answered() {
 	if s == nil {
 		return
 	}
-	s.lookup = nil
+	s.lookup, s.state = nil, backingOff // nothing to take back
 	st := s.cfg.onDemand
 	switch l.outcome {
 	case cluster.OnDemandFound:
@@ -60,7 +60,6 @@ func (l *lookup) answered() {
 
 // found connects to the cluster that was looked up.
 func (s *session) found(name []byte) {
-	s.state = backingOff // nothing to take back
 	s.upstream = s.a.w.Cluster(name)
 	if s.upstream == nil { // gone again
 		s.noCluster()

@@ -32,6 +32,7 @@ func (o *owner) OnRelayResumed(_ *relay.Tunnel, up bool) {
 // OnRelayFlush counts that the client is gone while bytes for the upstream are under way (TCP-51).
 func (o *owner) OnRelayFlush(*relay.Tunnel) {
 	o.flushing = true
+	o.endedBy(reason.SessionDownstreamReset) // whatever ends the flush
 	o.a.w.Stats.Inc(o.cfg.stats.UpstreamFlushTotal)
 	o.a.w.Stats.GaugeAdd(o.cfg.stats.UpstreamFlushActive, 1)
 }
@@ -40,21 +41,17 @@ func (o *owner) OnRelayFlush(*relay.Tunnel) {
 // ended.
 func (o *owner) OnRelayClosed(t *relay.Tunnel, c *engine.Conn, up bool, r engine.CloseReason) {
 	s := (*session)(o)
-	if t.Idled() && s.why == reason.None {
-		s.why = reason.SessionIdle
-		s.a.w.Stats.Inc(s.cfg.stats.IdleTimeout)
-	}
-	if s.why == reason.None {
-		reset := reason.SessionDownstreamReset
-		if up {
-			reset = reason.SessionUpstreamReset
-		}
-		s.why = endOf(r, reset)
-		s.flags |= s.why.Entry().Flag
+	switch {
+	case t.Idled():
+		o.endedBy(reason.SessionIdle)
+	case up:
+		o.endedBy(endOf(r, reason.SessionUpstreamReset))
+	default:
+		o.endedBy(endOf(r, reason.SessionDownstreamReset))
 	}
 	if !up {
+		s.a.account.Broken(c, &s.facts, r)
 		s.noteDownstream(c)
-		s.c = nil
 		return
 	}
 	s.noteUpstream(c)
@@ -64,9 +61,20 @@ func (o *owner) OnRelayClosed(t *relay.Tunnel, c *engine.Conn, up bool, r engine
 	pc.Lost(r)
 }
 
+// endedBy notes how the session ends, once.
+func (o *owner) endedBy(r reason.Reason) {
+	if o.why == reason.None {
+		o.why = r
+		o.flags |= r.Entry().Flag
+	}
+}
+
 // OnRelayDone ends the session.
-func (o *owner) OnRelayDone(*relay.Tunnel) {
+func (o *owner) OnRelayDone(t *relay.Tunnel) {
 	s := (*session)(o)
+	if t.Idled() {
+		s.a.w.Stats.Inc(s.cfg.stats.IdleTimeout)
+	}
 	if s.flushing {
 		s.flushing = false
 		s.a.w.Stats.GaugeAdd(s.cfg.stats.UpstreamFlushActive, -1)

@@ -18,10 +18,12 @@ import (
 type state uint8
 
 const (
-	awaitingData state = iota // ON_DOWNSTREAM_DATA: the first byte, or FIN
+	awaitingTLS  state = iota // ON_DOWNSTREAM_TLS_HANDSHAKE: the handshake's end
+	awaitingData              // ON_DOWNSTREAM_DATA: the first byte, or FIN
 	lookingUp                 // the cluster, on demand
 	connecting                // a connection of the pool
 	backingOff                // the time of the next attempt
+	handshaking               // the downstream TLS handshake; the upstream is connected
 	relaying                  // the end of both connections
 	closing                   // OnClosed of the downstream connection
 )
@@ -86,9 +88,12 @@ func (s *session) begin(a *Acceptor, c *engine.Conn, facts *streaminfo.Connectio
 		s.log(streaminfo.TCPConnectionStart)
 	}
 	s.openForData()
-	if cfg.conf.ConnectMode == conf.ConnectOnDownstreamData {
+	switch {
+	case cfg.conf.ConnectMode == conf.ConnectOnDownstreamData:
 		s.state = awaitingData
-	} else {
+	case cfg.conf.ConnectMode == conf.ConnectOnTLSHandshake && facts.Secure != nil:
+		s.state = awaitingTLS
+	default:
 		s.connect()
 	}
 	if a.draining || a.healthFailed {
@@ -115,8 +120,17 @@ func (s *session) openForData() {
 	}
 }
 
-// OnConnected never happens: accepted connections are up already.
-func (s *session) OnConnected(*engine.Conn) {}
+// OnConnected says that the TLS handshake is done.
+func (s *session) OnConnected(c *engine.Conn) {
+	s.a.account.Secured(c, &s.facts)
+	switch s.state {
+	case awaitingTLS:
+		s.connect()
+		s.arm()
+	case handshaking:
+		s.startRelay(s.up)
+	}
+}
 
 // OnData consumes nothing: early data waits for the relay, and the connection pauses itself when it
 // keeps more than the limit.
@@ -153,6 +167,7 @@ func (s *session) OnWritable(*engine.Conn) {}
 // OnClosed ends a session that never relayed (TCP-8).
 func (s *session) OnClosed(c *engine.Conn, r engine.CloseReason) {
 	s.cancel()
+	s.a.account.Broken(c, &s.facts, r)
 	if s.why == reason.None {
 		s.why = endOf(r, reason.SessionDownstreamReset)
 		s.flags |= s.why.Entry().Flag
@@ -169,6 +184,11 @@ func (s *session) cancel() {
 	case lookingUp:
 		s.lookup.cancel()
 		s.lookup = nil
+	case handshaking:
+		up := s.up
+		s.up = nil
+		s.noteUpstream(up.Conn)
+		up.Abort()
 	}
 	s.state = closing
 }

@@ -18,23 +18,34 @@ func (e *poolEvents) series() (*stats.Shard, *stats.ClusterStats) { return e.up.
 func (e *poolEvents) OnCreated() {
 	s, c := e.series()
 	s.Inc(c.UpstreamCxTotal)
-	s.Inc(c.UpstreamCxHTTP1Total)
 	s.GaugeAdd(c.UpstreamCxActive, 1)
 	e.Load.CxTotal++
 	e.Load.CxActive++
 }
 
-// tcpEvents are those of TCP sessions, which no HTTP codec counts.
-type tcpEvents struct{ *poolEvents }
+// http1Events and http2Events are those of connections whose protocol is known from the beginning;
+// endpointCodec counts the others.
+type (
+	http1Events struct{ *poolEvents }
+	http2Events struct{ *poolEvents }
+)
 
-// OnCreated is poolEvents', without http1_total.
-func (e tcpEvents) OnCreated() {
+// OnCreated is poolEvents', with http1_total.
+func (e http1Events) OnCreated() {
+	e.poolEvents.OnCreated()
 	s, c := e.series()
-	s.Inc(c.UpstreamCxTotal)
-	s.GaugeAdd(c.UpstreamCxActive, 1)
-	e.Load.CxTotal++
-	e.Load.CxActive++
+	s.Inc(c.UpstreamCxHTTP1Total)
 }
+
+// OnCreated is poolEvents', with http2_total.
+func (e http2Events) OnCreated() {
+	e.poolEvents.OnCreated()
+	s, c := e.series()
+	s.Inc(c.UpstreamCxHTTP2Total)
+}
+
+// tcpEvents are those of TCP sessions.
+type tcpEvents struct{ *poolEvents }
 
 func (e *poolEvents) OnConnected(took time.Duration) {
 	s, c := e.series()

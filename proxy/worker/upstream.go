@@ -2,11 +2,11 @@ package worker
 
 import (
 	"github.com/sluiceproxy/sluice/codec/http1"
-	"github.com/sluiceproxy/sluice/engine"
-	"github.com/sluiceproxy/sluice/pool"
+	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/format"
+	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
 // Upstream is this loop's half of one cluster: its balancer and its connections.
@@ -17,9 +17,11 @@ type Upstream struct {
 	// endpoints are the hosts this loop has used; ForgetHosts takes those that left.
 	endpoints map[*cluster.Host]*Endpoint
 
-	// Parse and HeaderCase are the cluster's HTTP/1 options, compiled.
+	// Parse and HeaderCase are the cluster's HTTP/1 options, HTTP2 those of HTTP/2, compiled.
 	Parse      http1.Options
 	HeaderCase http1.HeaderCase
+	HTTP2      http2.Options
+	http2Stats *stats.HTTP2Stats // nil until there is an HTTP/2 connection
 	// TLVs are those that the cluster adds to the PROXY headers of its connections, compiled.
 	TLVs []TLV
 }
@@ -41,35 +43,11 @@ func CompileTLV(c *conf.ProxyProtocolTLV) (TLV, error) {
 	return out, err
 }
 
-// Endpoint is this loop's half of one host: its load and its connections for each priority (RT-79).
-type Endpoint struct {
-	Host  *cluster.Host
-	Load  *cluster.HostLoad
-	pools [numPools]*pool.Pool
-	up    *Upstream
-}
-
-// What the pools of an endpoint are for: requests of the DEFAULT and the HIGH priority, and TCP
-// sessions, which count against the DEFAULT priority.
-const (
-	defaultPool = conf.PriorityDefault
-	highPool    = conf.PriorityHigh
-	tcpPool     = 2
-	numPools    = 3
-)
-
-// priorityOf says whose circuit breakers bound a pool.
-func priorityOf(which int) int {
-	if which == tcpPool {
-		return conf.PriorityDefault
-	}
-	return which
-}
-
 func (w *Worker) adopt(c *cluster.Cluster) *Upstream {
 	u := &Upstream{C: c, w: w, balancer: cluster.NewBalancer(c, w.Random.Uint64()), endpoints: make(map[*cluster.Host]*Endpoint)}
 	u.Parse = http1.Options{MaxHeadBytes: c.Conf.MaxResponseHeadersKiB << 10, MaxFields: c.Conf.MaxHeadersCount, AllowHTTP10: true, EnableTrailers: c.Conf.HTTP1.EnableTrailers}
 	u.HeaderCase = http1.HeaderCase(c.Conf.HTTP1.HeaderCase)
+	u.HTTP2 = http2Options(c.Conf)
 	if p := c.Conf.ProxyProtocol; p != nil {
 		for i := range p.Added {
 			if t, err := CompileTLV(&p.Added[i]); err == nil { // cluster.Manager refuses what is wrong
@@ -80,6 +58,30 @@ func (w *Worker) adopt(c *cluster.Cluster) *Upstream {
 	u.balancer.SetShard(w.Stats)
 	w.upstreams[c] = u
 	return u
+}
+
+// HTTP2Stats returns the counters of the cluster's HTTP/2 codec. Cold the first time.
+func (u *Upstream) HTTP2Stats() *stats.HTTP2Stats {
+	if u.http2Stats == nil {
+		u.http2Stats = stats.NewClusterHTTP2Stats(u.C.Codes)
+	}
+	return u.http2Stats
+}
+
+// http2Options compiles a cluster's HTTP/2 options.
+func http2Options(c *conf.Cluster) http2.Options {
+	h, o := &c.HTTP2, http2.DefaultOptions()
+	o.MaxConcurrentStreams = h.MaxConcurrentStreams
+	o.InitialStreamWindow, o.InitialConnWindow = int32(h.InitialStreamWindowSize), int32(h.InitialConnectionWindowSize)
+	o.TableSize = h.HPACKTableSize
+	o.MaxHeadBytes, o.MaxFields = c.MaxResponseHeadersKiB<<10, c.MaxHeadersCount
+	o.AllowConnect = h.AllowConnect
+	o.StreamErrorOnInvalidMessage = h.StreamErrorOnInvalidMessage
+	o.MaxOutboundFrames, o.MaxOutboundControlFrames = int(h.MaxOutboundFrames), int(h.MaxOutboundControlFrames)
+	o.MaxConsecutiveEmptyFrames = h.MaxConsecutiveInboundFramesWithEmptyPayload
+	o.MaxPriorityFramesPerStream = h.MaxInboundPriorityFramesPerStream
+	o.MaxWindowUpdatesPerDataFrame = h.MaxInboundWindowUpdateFramesPerDataFrame
+	return o
 }
 
 // Pick chooses a host; nil when the cluster has no usable one. No allocation once the loop has used
@@ -98,62 +100,6 @@ func (u *Upstream) PickFor(c *cluster.Choice) *Endpoint {
 	e := &Endpoint{Host: h, Load: u.balancer.Load(h), up: u}
 	u.endpoints[h] = e
 	return e
-}
-
-// Pool returns the connections of one priority, made on first use; nil when max_connection_pools
-// allows no more of them.
-func (e *Endpoint) Pool(priority int) *pool.Pool {
-	if p := e.pools[priority]; p != nil {
-		return p
-	}
-	return e.open(priority)
-}
-
-// TCPPool returns what connects TCP sessions, a connection each (TCP-18); nil as Pool.
-func (e *Endpoint) TCPPool() *pool.Pool {
-	if p := e.pools[tcpPool]; p != nil {
-		return p
-	}
-	return e.open(tcpPool)
-}
-
-func (e *Endpoint) open(which int) *pool.Pool {
-	c, priority := e.up.C.Conf, priorityOf(which)
-	if !e.up.C.Breakers[priority].TryPool() {
-		e.up.w.Stats.Inc(e.up.C.Stats.UpstreamCxPoolOverflow)
-		return nil
-	}
-	o := pool.Options{
-		ConnectTimeout: c.ConnectTimeout, IdleTimeout: c.IdleTimeout, MaxDuration: c.MaxConnectionDuration,
-		MaxRequests: c.MaxRequestsPerConnection, Watermark: int(c.PerConnectionBufferLimitBytes),
-		Dial:    engine.DialSpec{Network: "tcp", Addr: e.Host.Addr, Path: e.Host.Pipe, Bind: c.BindAddress},
-		Breaker: e.Host.Breaker(priority),
-		Events:  (*poolEvents)(e),
-		Free:    &e.up.w.conns,
-	}
-	if which == tcpPool {
-		o.Exclusive, o.Events = true, tcpEvents{(*poolEvents)(e)}
-	}
-	if e.Host.Pipe != "" {
-		o.Dial.Network = "unix"
-	} else {
-		o.Target = e.Host
-	}
-	if c.KeepAlive {
-		o.Dial.KeepAlive = engine.KeepAlive{Idle: c.KeepAliveTime, Interval: c.KeepAliveInterval, Count: int(c.KeepAliveProbes)}
-	}
-	e.pools[which] = pool.New(e.up.w.Loop, o)
-	return e.pools[which]
-}
-
-func (e *Endpoint) drain() {
-	for which, p := range e.pools {
-		if p != nil {
-			p.Drain()
-			e.up.C.Breakers[priorityOf(which)].ReleasePool()
-			e.pools[which] = nil
-		}
-	}
 }
 
 func (u *Upstream) drain() {

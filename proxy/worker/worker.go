@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/mailbox"
 	"github.com/sluiceproxy/sluice/pool"
@@ -25,6 +26,12 @@ type Worker struct {
 	Loop  *engine.Loop
 	Stats *stats.Shard
 	Logs  *accesslog.Shard
+	// Secure returns what encrypts the connections to an endpoint, nil when they are plain; alpn are the
+	// protocols they may speak, in order of preference, nil for TCP sessions. nil is a server without TLS
+	// towards its upstreams. Asked when a pool is made; set before the loop runs.
+	Secure func(e *Endpoint, alpn []string) pool.Securer
+	// HTTP2 is what the upstream HTTP/2 connections of the loop share.
+	HTTP2 http2.Workspace
 	// Random makes request ids, and chooses hosts. Seeded from the system; not for keys.
 	Random *rand.Rand
 

@@ -13,5 +13,7 @@
 // checked by NoLeaks, once for a top-level test and the parallel subtests under it. Nothing sleeps
 // for a fixed time: Eventually polls until Patience is over.
 //
-// Files to open in order: topology.go, proxy.go, client.go, leaks.go.
+// TCPTopology (tcp.go) is the same for TCP proxies; tcppeers.go has what their clients and origins do.
+//
+// Files to open in order: topology.go, proxy.go, client.go, leaks.go, tcp.go.
 package harness

@@ -390,7 +390,13 @@ func (o *TLSOrigin) serve(c *tls.Conn) {
 			}
 			answer = Reply(answer, "Connection: close")
 		}
-		if _, err := io.WriteString(c, answer); err != nil || strings.HasPrefix(answer, "HTTP") {
+		if _, err := io.WriteString(c, answer); err != nil {
+			return
+		}
+		if strings.HasPrefix(answer, "HTTP") {
+			// What the client sends at its end would be answered with a RST by a socket that is closed.
+			_ = c.CloseWrite()
+			_, _ = io.Copy(io.Discard, in)
 			return
 		}
 	}

@@ -244,6 +244,14 @@ func (p *Peer) Respond(body string) {
 // accepts.
 func BlackHole(t testing.TB) Origin {
 	t.Helper()
+	o, _ := Reluctant(t, nil)
+	return o
+}
+
+// Reluctant is a BlackHole until open is called, which has it accept: attempts under way succeed when
+// the kernel repeats them, after a second or so. The connections that filled the backlog come first.
+func Reluctant(t testing.TB, serve func(*Peer)) (o Origin, open func() *Raw) {
+	t.Helper()
 	fd, addr := bound(t)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
 	if err := syscall.Listen(fd, 0); err != nil {
@@ -252,12 +260,34 @@ func BlackHole(t testing.TB) Origin {
 	for range 16 {
 		c, err := net.DialTimeout("tcp", addr.String(), 100*time.Millisecond)
 		if err != nil {
-			return At(addr.String())
+			return At(addr.String()), func() *Raw { return listening(t, fd, serve) }
 		}
 		t.Cleanup(func() { _ = c.Close() })
 	}
 	t.Fatal("this system's backlog does not fill")
-	return nil
+	return nil, nil
+}
+
+// listening makes a Raw of a socket that stays the caller's.
+func listening(t testing.TB, fd int, serve func(*Peer)) *Raw {
+	t.Helper()
+	if err := syscall.Listen(fd, 128); err != nil {
+		t.Fatal(err)
+	}
+	again, err := syscall.Dup(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.CloseOnExec(again)
+	f := os.NewFile(uintptr(again), "listener")
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := newRaw(t, ln, serve)
+	t.Cleanup(raw.Stop)
+	return raw
 }
 
 // bound returns a socket that has a port of 127.0.0.1 and does not listen.
@@ -303,22 +333,7 @@ func NewGate(t testing.TB, serve func(*Peer)) *Gate {
 // Open begins to accept.
 func (g *Gate) Open() {
 	g.t.Helper()
-	if err := syscall.Listen(g.fd, 128); err != nil {
-		g.t.Fatal(err)
-	}
-	fd, err := syscall.Dup(g.fd)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	syscall.CloseOnExec(fd)
-	f := os.NewFile(uintptr(fd), "gate")
-	defer f.Close()
-	ln, err := net.FileListener(f)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.Raw = newRaw(g.t, ln, g.serve)
-	g.t.Cleanup(g.Raw.Stop)
+	g.Raw = listening(g.t, g.fd, g.serve)
 }
 
 // Address implements Origin.

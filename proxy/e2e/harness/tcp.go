@@ -3,6 +3,7 @@ package harness
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -50,6 +51,8 @@ type TCPTopology struct {
 	GradualDrain bool
 	// NetworkFilters are the embedder's.
 	NetworkFilters map[string]network.Factory
+	// Provider has the clusters of on_demand; nil: each directory that on_demand names.
+	Provider cluster.Provider
 	// NotSettled leaves out the checks at the end of the test.
 	NotSettled bool
 }
@@ -148,12 +151,12 @@ func (c *Chain) yaml(first, log string) string {
 	}
 	b.WriteString("filters:\n" + strings.Trim(c.Filters, "\n") + "\n")
 	if c.HTTP {
-		fmt.Fprintf(&b, "- name: hcm\n  typed_config:\n    \"@type\": %sfilters.network.http_connection_manager.v3.HttpConnectionManager\n    stat_prefix: %s\n"+
+		fmt.Fprintf(&b, "- name: hcm\n  typed_config:\n    \"@type\": %sfilters.network.http_connection_manager.v3.HttpConnectionManager\n    stat_prefix: %q\n"+
 			"    http_filters: [{ name: router, typed_config: { \"@type\": %sfilters.http.router.v3.Router } }]\n"+
 			"    route_config: { virtual_hosts: [{ name: all, domains: [\"*\"], routes: [{ match: { prefix: / }, route: { cluster: %q } }] }] }\n",
 			typePrefix, name, typePrefix, target)
 	} else {
-		fmt.Fprintf(&b, "- name: tcp\n  typed_config:\n    \"@type\": %sfilters.network.tcp_proxy.v3.TcpProxy\n    stat_prefix: %s\n", typePrefix, name)
+		fmt.Fprintf(&b, "- name: tcp\n  typed_config:\n    \"@type\": %sfilters.network.tcp_proxy.v3.TcpProxy\n    stat_prefix: %q\n", typePrefix, name)
 		if !namesCluster.MatchString(c.Proxy) {
 			fmt.Fprintf(&b, "    cluster: %q\n", target)
 		}
@@ -199,6 +202,9 @@ func StartTCP(t testing.TB, top TCPTopology) *Proxy {
 		Config: loadTCP(t, &top, log), Concurrency: max(1, top.Loops), DrainTime: top.DrainTime, GradualDrain: top.GradualDrain,
 		NetworkFilters: top.NetworkFilters,
 		OnDemandClusters: func(path string) (cluster.Provider, error) {
+			if top.Provider != nil {
+				return top.Provider, nil
+			}
 			return ondemand.NewDirectory(path, envoy.LoadCluster, slog.New(slog.DiscardHandler)), nil
 		},
 	})
@@ -235,3 +241,12 @@ func loadTCP(t testing.TB, top *TCPTopology, log string) *conf.Bootstrap {
 	}
 	return r.Conf
 }
+
+// LoadTCP compiles a topology, for tests that change more than it can say. Its logs go nowhere.
+func LoadTCP(t testing.TB, top TCPTopology) *conf.Bootstrap {
+	t.Helper()
+	return loadTCP(t, &top, os.DevNull)
+}
+
+// LoadCluster compiles a file with a cluster.
+func LoadCluster(path string) (*conf.Cluster, error) { return envoy.LoadCluster(path) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -192,4 +193,58 @@ func TakeStream(r io.Reader) (int64, error) {
 	s := &Stream{}
 	_, err := io.Copy(s, struct{ io.Reader }{r})
 	return s.At, err
+}
+
+// Socket is an origin on any kind of socket, with a function for each connection; it is closed when the
+// function returns.
+type Socket struct {
+	ln   net.Listener
+	done sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+// NewSocket listens; network and addr are as in net.Listen.
+func NewSocket(t testing.TB, network, addr string, serve func(c io.ReadWriter)) *Socket {
+	t.Helper()
+	ln, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Socket{ln: ln, conns: make(map[net.Conn]struct{})}
+	s.done.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conns[c] = struct{}{}
+			s.mu.Unlock()
+			s.done.Go(func() {
+				serve(c)
+				_ = c.Close()
+				s.mu.Lock()
+				delete(s.conns, c)
+				s.mu.Unlock()
+			})
+		}
+	})
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Address implements Origin: host:port, or the path of a unix socket.
+func (s *Socket) Address() string { return s.ln.Addr().String() }
+
+// Stop implements Origin.
+func (s *Socket) Stop() {
+	_ = s.ln.Close()
+	s.mu.Lock()
+	for c := range s.conns {
+		_ = c.Close()
+	}
+	s.mu.Unlock()
+	s.done.Wait()
 }

@@ -1,0 +1,239 @@
+package hcm
+
+import (
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/codec/http1"
+	"github.com/sluiceproxy/sluice/engine/relay"
+	"github.com/sluiceproxy/sluice/pool"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/worker"
+)
+
+// attemptState is how far an attempt has come.
+type attemptState uint8
+
+const (
+	// attemptIdle: not started, or over.
+	attemptIdle attemptState = iota
+	// attemptPending: waiting for a connection from the pool.
+	attemptPending
+	// attemptHead: connected, request on its way, no final response head yet.
+	attemptHead
+	// attemptBody: response body arriving.
+	attemptBody
+)
+
+func (s attemptState) String() string {
+	return [...]string{"idle", "pending", "head", "body"}[s]
+}
+
+// attempt is one try of a request at one host. It is part of its stream. Which protocol carries it is
+// known when the pool answers: OnPoolReady brings an HTTP/1 connection (h1client.go), of which the
+// attempt is the handler while it has it, and h2Client.OnStream a stream (h2client_stream.go). Loop-owned.
+//
+//	event \ state     pending             head                      body
+//	pool ready        send head -> head   -                         -
+//	pool failure      fail stream         -                         -
+//	bytes             -                   parse head -> body/done   decode body -> done
+//	FIN, reset        -                   fail (UC, UR)             done if until-close, else reset
+//	closed            -                   fail (UC)                 same as FIN
+//	cancel            leave the queue     close connection (1)      close connection (1)
+//
+// (1) or reset the HTTP/2 stream.
+type attempt struct {
+	st       *stream
+	endpoint *worker.Endpoint
+	req      pool.Request
+	// pc is the connection that carries the attempt over HTTP/1, h2 the stream that does over HTTP/2. At
+	// most one is there.
+	pc *pool.Conn
+	h2 *clientStream
+
+	state attemptState
+	// sent: the whole request was written. encoding is how its body ends over HTTP/1.
+	sent     bool
+	encoding header.TransferKind
+	// counted: this attempt is in the cluster's active requests.
+	counted  bool
+	priority uint8
+	// anyByte: the origin has said something on this attempt.
+	anyByte bool
+	paused  bool
+	// keep: the response allows the connection to be used again.
+	keep bool
+	// starting: Acquire is on the stack, so the event's end will flush what is held.
+	starting bool
+
+	// The rest is HTTP/1's.
+	body http1.Body
+	seen int
+	opts *http1.Options
+
+	// rxFrom and txFrom are the connection's byte counts when the attempt got it.
+	rxFrom, txFrom uint64
+
+	// upload and download carry bulk bodies without this code seeing them (bulk.go).
+	upload, download relay.Pump
+}
+
+func (a *attempt) reset() { *a = attempt{} }
+
+// start asks for a connection or stream to the host; the answer may come before it returns.
+func (a *attempt) start(e *worker.Endpoint, priority int) {
+	a.endpoint, a.priority = e, uint8(priority)
+	a.st.info.Attempts++
+	a.setState(attemptPending)
+	a.req.Owner = a
+	a.starting = true
+	if !e.Acquire(&a.req, priority, a.st.req.Version, h2Sessions{}) {
+		a.setState(attemptIdle)
+		a.fail(reason.Overflow)
+	}
+	a.starting = false
+}
+
+// admitted asks the circuit breaker for one more active request and counts it (ROUTER-71).
+func (a *attempt) admitted() bool {
+	st, c := a.st, a.st.cluster.C
+	s := st.w.Stats
+	if !c.Breakers[a.priority].TryRequest() {
+		s.Inc(c.Stats.UpstreamRqPendingOverflow)
+		s.Inc(c.Stats.UpstreamRqActiveOverflow)
+		return false
+	}
+	a.counted = true
+	s.Inc(c.Stats.UpstreamRqTotal)
+	s.GaugeAdd(c.Stats.UpstreamRqActive, 1)
+	a.endpoint.Load.RqTotal++
+	a.endpoint.Load.RqActive++
+	return true
+}
+
+// uncount takes the attempt out of the active requests. Idempotent.
+func (a *attempt) uncount() {
+	if !a.counted {
+		return
+	}
+	a.counted = false
+	u := a.st.cluster
+	u.C.Breakers[a.priority].ReleaseRequest()
+	a.st.w.Stats.GaugeAdd(u.C.Stats.UpstreamRqActive, -1)
+	a.endpoint.Load.RqActive--
+}
+
+// connected notes when the attempt has something to write to, and starts the clock of ROUTER-46.
+func (a *attempt) connected(v header.Version) {
+	st := a.st
+	a.setState(attemptHead)
+	st.info.UpstreamReady = st.w.Loop.Now()
+	st.info.UpstreamProtocol = v
+	if st.upstreamLimit > 0 {
+		st.setDeadline(deadlineUpstream, st.upstreamLimit)
+	}
+}
+
+// OnPoolFailure is the pool's answer when it has nothing to offer.
+func (a *attempt) OnPoolFailure(f pool.Failure, err error) {
+	a.setState(attemptIdle)
+	r := reason.ConnectFailure
+	switch f {
+	case pool.Overflow:
+		r = reason.Overflow
+	case pool.ConnectTimeout:
+		r = reason.ConnectTimeout
+	case pool.LocalConnectFailure:
+		r = reason.LocalConnectFailure
+	case pool.Closed:
+		r = reason.Stopped
+	}
+	if f != pool.Overflow {
+		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqPendingFailureEject)
+	}
+	if err != nil {
+		a.st.info.UpstreamFailure = err.Error()
+	}
+	a.fail(r)
+}
+
+// fail ends the attempt and with it the stream: this version does not retry.
+func (a *attempt) fail(r reason.Reason) {
+	if e := a.endpoint; e != nil {
+		e.Load.RqError++
+	}
+	a.uncount()
+	a.st.fail(r, 0)
+}
+
+// cancel implements upstream. An HTTP/1 connection in the middle of an exchange cannot be used again.
+func (a *attempt) cancel() {
+	switch a.state {
+	case attemptPending:
+		a.req.Cancel()
+		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqCancelled)
+	case attemptHead, attemptBody:
+		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqTxReset)
+		a.abort()
+	default:
+		return
+	}
+	a.setState(attemptIdle)
+	a.uncount()
+}
+
+// abort gives up what carries the attempt in the middle of an exchange.
+func (a *attempt) abort() {
+	if a.h2 != nil {
+		a.h2.drop()
+		return
+	}
+	a.abortConn()
+}
+
+// release gives back what carried the attempt after a whole response; reusable is about a connection.
+func (a *attempt) release(reusable bool) {
+	if a.h2 != nil {
+		a.h2.drop() // resets the stream when the request is not whole (HC-72)
+		return
+	}
+	a.releaseConn(reusable)
+}
+
+// finished ends the attempt at the end of a whole response and gives the connection back before
+// the response is handed on, so that a pipelined request finds it idle.
+func (a *attempt) finished() {
+	st := a.st
+	st.info.UpstreamRxEnd = st.w.Loop.Now()
+	a.setState(attemptIdle)
+	if st.resp.Status >= 500 {
+		a.endpoint.Load.RqError++
+	} else {
+		a.endpoint.Load.RqSuccess++
+	}
+	a.uncount()
+	a.release(a.keep && a.sent)
+}
+
+// broken ends the attempt because of its connection or what came over it.
+func (a *attempt) broken(r reason.Reason) {
+	st := a.st
+	a.abort()
+	a.setState(attemptIdle)
+	if e := a.endpoint; e != nil {
+		e.Load.RqError++
+	}
+	a.uncount()
+	if st.response != halfHead {
+		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
+		if r == reason.UpstreamTermination {
+			r = reason.ResetAfterStart
+		}
+	}
+	st.fail(r, 0)
+}
+
+// interimWanted says whether a 1xx goes on to the client: 100 as configured, 102, 103 and 104 (HC-40).
+func (a *attempt) interimWanted(status uint16) bool {
+	return status == 100 && a.st.cfg.conf.Proxy100Continue || 102 <= status && status <= 104
+}
+
+var _ upstream = (*attempt)(nil)
