@@ -105,8 +105,9 @@ func TestCodecByTheFirstBytes(t *testing.T) {
 	})
 	t.Run("a broken preface", func(t *testing.T) {
 		c := harness.DialWire(t, "tcp", p.Addr)
+		before := p.Stat(inH2 + "downstream_cx_protocol_error")
 		c.Send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n")
-		harness.Eventually(t, "the error is counted", func() bool { return p.Stat(inH2+"downstream_cx_protocol_error") == 1 })
+		harness.Eventually(t, "the error is counted", func() bool { return p.Stat(inH2+"downstream_cx_protocol_error") == before+1 })
 		c.Close()
 	})
 	p.WantStats(harness.Stats{inH2 + "downstream_cx_http1_total": 4, inH2 + "downstream_cx_http2_total": 2})
@@ -225,7 +226,7 @@ func TestH2ByCurl(t *testing.T) {
 	harness.NoLeaks(t)
 	p := serveH2(t, one(harness.NewOrigin(t, "a")), nil)
 	url := "http://" + p.Addr
-	got := harness.Run(t, curl, "-sS", "--noproxy", "", "--max-time", "30", "--http2-prior-knowledge", url+"/", url+"/bytes/77", "-o", "/dev/null", "-o", "/dev/null",
+	got := harness.Run(t, curl, "-vsS", "--noproxy", "", "--max-time", "30", "--http2-prior-knowledge", url+"/", url+"/bytes/77", "-o", "/dev/null", "-o", "/dev/null",
 		"-w", "%{http_version} %{http_code} %{size_download} %{num_connects}\n")
 	if want := "2 200 13 1\n2 200 77 0\n"; got != want {
 		t.Errorf("curl printed %q, want %q", got, want)

@@ -187,7 +187,7 @@ func TestTCPEarlyDataIsHeldBackInTheKernel(t *testing.T) {
 			proxy, held = proxy+early(limit), int64(limit)+1
 		}
 		p := harness.StartTCP(t, harness.TCPTopology{Clusters: to(g), Proxy: proxy})
-		c := harness.Dialing{SendBuffer: 4096}.Dial(t, p.Addr)
+		c := harness.Dialing{SendBuffer: 64 << 10}.Dial(t, p.Addr)
 		n := c.Push(0, most)
 		if n <= held || n == most {
 			t.Errorf("the client could send %d bytes with a limit of %d", n, limit)

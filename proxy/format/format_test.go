@@ -49,7 +49,7 @@ func fullInfo() *streaminfo.Info {
 		},
 		RemoteAddress:   netip.MustParseAddrPort("192.0.2.9:0"),
 		UpstreamAddress: netip.MustParseAddrPort("10.1.1.1:9000"), UpstreamHostName: "origin.example:9000", UpstreamLocal: netip.MustParseAddrPort("10.1.1.2:40000"),
-		UpstreamConnectionID: 88, UpstreamCluster: "alt", UpstreamClusterRaw: "raw", UpstreamFailure: "refused", Attempts: 2,
+		UpstreamConnectionID: 88, UpstreamCluster: "alt", UpstreamClusterRaw: "raw", UpstreamFailure: "connection refused", Attempts: 2,
 		LogType:   streaminfo.DownstreamEnd,
 		RouteName: "r1", StreamID: 99, LocalReplyBody: []byte("no\nroute"),
 	}
@@ -130,7 +130,7 @@ func TestOperators(t *testing.T) {
 		{"%UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% %UPSTREAM_LOCAL_PORT%", "10.1.1.2:40000 10.1.1.2 40000", "- - -"},
 		{"%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT%", "origin.example:9000 origin.example", "- -"},
 		{"%UPSTREAM_CLUSTER% %UPSTREAM_CLUSTER_RAW%", "alt raw", "- -"},
-		{"%UPSTREAM_TRANSPORT_FAILURE_REASON%", "refused", ""},
+		{"%UPSTREAM_TRANSPORT_FAILURE_REASON%", "connection_refused", ""},
 		{"%DOWNSTREAM_TRANSPORT_FAILURE_REASON%", "tls_error", ""},
 		{"%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_REMOTE_PORT%", "192.0.2.9:0 192.0.2.9 0", "- - -"},
 		{"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_PORT%", "10.0.0.9:5009 10.0.0.9 5009", "- - -"},

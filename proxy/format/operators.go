@@ -148,7 +148,9 @@ var operators = map[string]op{
 	"UPSTREAM_HOST_NAME_WITHOUT_PORT":               {eval: appendUpstreamNameOnly},
 	"UPSTREAM_CLUSTER":                              text(func(i *streaminfo.Info) string { return i.UpstreamCluster }),
 	"UPSTREAM_CLUSTER_RAW":                          text(func(i *streaminfo.Info) string { return i.UpstreamClusterRaw }),
-	"UPSTREAM_TRANSPORT_FAILURE_REASON":             text(func(i *streaminfo.Info) string { return i.UpstreamFailure }),
+	"UPSTREAM_TRANSPORT_FAILURE_REASON":             {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+		return appendOneWord(dst, i.UpstreamFailure), i.UpstreamFailure != ""
+	}},
 	"UPSTREAM_CONNECTION_ID":                        number(func(i *streaminfo.Info) uint64 { return i.UpstreamConnectionID }),
 	"DOWNSTREAM_REMOTE_ADDRESS":                     address(remote, whole),
 	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":        address(remote, ipOnly),
@@ -223,14 +225,20 @@ func appendNothing(_ *op, dst []byte, _ *streaminfo.Info) ([]byte, bool) { retur
 
 // appendDetails writes %RESPONSE_CODE_DETAILS%, white space as '_' unless the argument keeps it.
 func appendDetails(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
-	start := len(dst)
-	dst = append(dst, i.Details...)
-	if !o.keepSpaces {
-		for n, c := range dst[start:] {
-			if c == ' ' || '\t' <= c && c <= '\r' {
-				dst[start+n] = '_'
-			}
-		}
+	if o.keepSpaces {
+		return appendText(dst, i.Details)
 	}
-	return dst, i.Details != ""
+	return appendOneWord(dst, i.Details), i.Details != ""
+}
+
+// appendOneWord appends text with '_' for white space: what reads a line splits it there.
+func appendOneWord(dst []byte, text string) []byte {
+	for n := range len(text) {
+		c := text[n]
+		if c == ' ' || '\t' <= c && c <= '\r' {
+			c = '_'
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }
