@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -254,4 +256,52 @@ func (w *h2Wire) body(id uint32, credit bool) (n int) {
 // headersH2 are the parameters of a whole HEADERS frame.
 func headersH2(id uint32, block []byte, end bool) http2.HeadersFrameParam {
 	return http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: end, EndHeaders: true}
+}
+
+// stuckOrigin takes connections and reads nothing until told to; then it reads all and answers each with
+// a 200.
+type stuckOrigin struct {
+	ln      net.Listener
+	reading chan struct{}
+	done    sync.WaitGroup
+	stop    sync.Once
+}
+
+func newStuckOrigin(t testing.TB) *stuckOrigin {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &stuckOrigin{ln: ln, reading: make(chan struct{})}
+	o.done.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			o.done.Go(func() {
+				defer c.Close()
+				<-o.reading
+				_ = c.SetDeadline(time.Now().Add(harness.Patience))
+				if _, err := harness.ReadMessage(bufio.NewReader(c), false); err == nil {
+					_, _ = io.WriteString(c, harness.Reply("ok"))
+				}
+			})
+		}
+	})
+	t.Cleanup(o.Stop)
+	return o
+}
+
+func (o *stuckOrigin) read() { o.stop.Do(func() { close(o.reading) }) }
+
+// Address implements harness.Origin.
+func (o *stuckOrigin) Address() string { return o.ln.Addr().String() }
+
+// Stop implements harness.Origin.
+func (o *stuckOrigin) Stop() {
+	o.ln.Close()
+	o.read()
+	o.done.Wait()
 }

@@ -226,12 +226,14 @@ func TestH2ByCurl(t *testing.T) {
 	harness.NoLeaks(t)
 	p := serveH2(t, one(harness.NewOrigin(t, "a")), nil)
 	url := "http://" + p.Addr
-	got := harness.Run(t, curl, "-vsS", "--noproxy", "", "--max-time", "30", "--http2-prior-knowledge", url+"/", url+"/bytes/77", "-o", "/dev/null", "-o", "/dev/null",
-		"-w", "%{http_version} %{http_code} %{size_download} %{num_connects}\n")
-	if want := "2 200 13 1\n2 200 77 0\n"; got != want {
-		t.Errorf("curl printed %q, want %q", got, want)
+	// One request each: curl 7.88 cannot use such a connection again.
+	for path, want := range map[string]string{"/": "2 200 13", "/bytes/100000": "2 200 100000", "/status/204": "2 204 0"} {
+		got := harness.Run(t, curl, "-sS", "--noproxy", "", "--max-time", "30", "--http2-prior-knowledge", url+path, "-o", "/dev/null", "-w", "%{http_version} %{http_code} %{size_download}")
+		if got != want {
+			t.Errorf("curl printed %q for %s, want %q", got, path, want)
+		}
 	}
-	got = harness.Run(t, curl, "-sS", "--noproxy", "", "--max-time", "30", "--http2", url+"/", "-w", "%{http_version}") // no h2c upgrade (UP-1)
+	got := harness.Run(t, curl, "-sS", "--noproxy", "", "--max-time", "30", "--http2", url+"/", "-w", "%{http_version}") // no h2c upgrade (UP-1)
 	if want := "hello from a\n1.1"; got != want {
 		t.Errorf("curl printed %q, want %q", got, want)
 	}

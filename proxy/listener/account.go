@@ -42,7 +42,7 @@ func (a *Account) opened() {
 // Secured notes that the TLS handshake of a connection is done. For a Terminal's OnConnected.
 func (a *Account) Secured(c *engine.Conn, facts *streaminfo.Connection) {
 	s, st := facts.Secure, tlsio.State(c)
-	s.Peer = secure.NewPeer(st, s.Context.Local(st))
+	s.Peer, s.HandshakeNs = secure.NewPeer(st, s.Context.Local(st)), a.w.Loop.Now()
 	s.Context.Stats().Finished(a.w.Stats, st)
 }
 
