@@ -197,6 +197,8 @@ type call struct {
 	reason   engine.CloseReason
 	finished bool // OnReadClosed
 
+	session  *session // of its stream, while there is one
+	onStream func()
 	onReady  func(c *Conn)
 	onFailed func()
 	onData   func(c *engine.Conn, view []byte) int

@@ -46,7 +46,7 @@ type h2Script struct {
 	peers    chan *h2Peer
 	settings []http2.Setting
 	mute     bool
-	silent   bool // says nothing and expects nothing
+	silent   atomic.Bool // says nothing and expects nothing
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -88,7 +88,7 @@ func (s *h2Script) Stop() {
 }
 
 func (s *h2Script) serve(t *testing.T, c net.Conn) {
-	if s.silent {
+	if s.silent.Load() {
 		_, _ = io.Copy(io.Discard, c)
 		return
 	}

@@ -220,7 +220,7 @@ func TestAFailedUpstreamHandshake(t *testing.T) { // router.md 10, clusters.md 8
 func TestAnUpstreamHandshakeThatTakesTooLong(t *testing.T) {
 	harness.NoLeaks(t)
 	mute := newH2Script(t, false) // waits for a preface that never comes
-	mute.silent = true
+	mute.silent.Store(true)
 	p := startH2Upstream(t, one(mute), func(c *conf.Cluster) { c.ConnectTimeout = 100 * time.Millisecond })
 	encrypt(p, nil)
 	if r := p.Dial().Get("/"); r.Status != 503 || !strings.Contains(r.Body, "connection timeout") {

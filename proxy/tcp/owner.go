@@ -32,7 +32,9 @@ func (o *owner) OnRelayResumed(_ *relay.Tunnel, up bool) {
 // OnRelayFlush counts that the client is gone while bytes for the upstream are under way (TCP-51).
 func (o *owner) OnRelayFlush(*relay.Tunnel) {
 	o.flushing = true
-	o.endedBy(reason.SessionDownstreamReset) // whatever ends the flush
+	if o.c != nil && (!o.c.WriteClosed() || o.c.WriteFailed()) { // else it ended in order, or OnRelayClosed will tell
+		o.endedBy(reason.SessionDownstreamReset) // whatever ends the flush
+	}
 	o.a.w.Stats.Inc(o.cfg.stats.UpstreamFlushTotal)
 	o.a.w.Stats.GaugeAdd(o.cfg.stats.UpstreamFlushActive, 1)
 }
