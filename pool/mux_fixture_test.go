@@ -2,7 +2,6 @@ package pool
 
 import (
 	"testing"
-	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
 )
@@ -139,5 +138,3 @@ func (m *mux) quiet() {
 		}
 	})
 }
-
-const soon = 30 * time.Millisecond

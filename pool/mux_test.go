@@ -2,6 +2,7 @@ package pool
 
 import (
 	"testing"
+	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
 )
@@ -129,6 +130,7 @@ func TestAPeerThatTakesFewerStreams(t *testing.T) {
 	if d.session == a.session || b.session != a.session || c.session != a.session {
 		t.Error("the connection has more streams than its peer takes")
 	}
+	m.takes(5)
 	m.finish(a, b)
 	e := m.ask()
 	m.until("a stream of the second connection", func() bool { return e.session != nil })
@@ -206,7 +208,7 @@ func TestMuxMaxRequestsRetires(t *testing.T) { // HC-37
 }
 
 func TestMuxMaxDurationRetires(t *testing.T) {
-	m := openMux(t, Options{MaxDuration: soon})
+	m := openMux(t, Options{MaxDuration: 30 * time.Millisecond})
 	a := m.served()
 	m.until("the time is over", func() bool { return m.events.maxDurations == 1 })
 	b := m.served()
@@ -221,7 +223,7 @@ func TestMuxMaxDurationRetires(t *testing.T) {
 }
 
 func TestAMuxConnectionWithoutStreamsTimesOut(t *testing.T) {
-	m := openMux(t, Options{IdleTimeout: soon})
+	m := openMux(t, Options{IdleTimeout: 30 * time.Millisecond})
 	for n := range 3 {
 		a := m.served()
 		m.finish(a)
@@ -231,7 +233,7 @@ func TestAMuxConnectionWithoutStreamsTimesOut(t *testing.T) {
 }
 
 func TestAMuxConnectionWithStreamsDoesNotTimeOut(t *testing.T) {
-	m := openMux(t, Options{IdleTimeout: soon})
+	m := openMux(t, Options{IdleTimeout: 30 * time.Millisecond})
 	a := m.served()
 	m.takes(100)
 	m.on(func() {

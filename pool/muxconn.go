@@ -300,7 +300,7 @@ func (c *MuxConn) up(ec *engine.Conn) {
 		return
 	}
 	p.idleFor(c)
-	p.scheduleHandoff()
+	(*muxHandoff)(p).Run(p.loop) // at once: the first requests go out with what the protocol begins with
 }
 
 // OnData never happens: the session hears of bytes.

@@ -19,10 +19,13 @@ func (c *Conn) headers(f frame, p []byte) Err {
 		p = p[1:]
 	}
 	if f.flags&flagPriority != 0 {
-		if len(p) < 5 {
+		if len(p) < priorityBytes {
 			return ErrFrameSize
 		}
-		p = p[5:]
+		if dependsOn(p) == f.stream {
+			return ErrStreamID
+		}
+		p = p[priorityBytes:]
 	}
 	if pad > len(p) {
 		return ErrPadding

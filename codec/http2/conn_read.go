@@ -107,7 +107,7 @@ func (c *Conn) dispatch(f frame, p []byte) Err {
 	case frameContinuation:
 		return c.continuation(f, p)
 	case framePriority:
-		return c.priority(f)
+		return c.priority(f, p)
 	case frameReset:
 		return c.reset(f, p)
 	case frameSettings:
@@ -265,16 +265,26 @@ func (c *Conn) endFrame() {
 	}
 }
 
-// priority counts PRIORITY frames; what they say is not used (RFC 9113 5.3.2).
-func (c *Conn) priority(f frame) Err {
+// priority counts PRIORITY frames; what they say is not used (RFC 9113 5.3.2), but must not be absurd.
+func (c *Conn) priority(f frame, p []byte) Err {
 	if f.stream == 0 {
 		return ErrStreamID
 	}
-	if f.length != 5 {
+	if f.length != priorityBytes {
 		return ErrFrameSize
+	}
+	if dependsOn(p) == f.stream {
+		return ErrStreamID
 	}
 	return c.countPriority()
 }
+
+// priorityBytes is the length of a priority: dependency(4) weight(1).
+const priorityBytes = 5
+
+// dependsOn returns the stream that a priority names. One that depends on itself is an error by RFC
+// 7540 5.3.1; RFC 9113 leaves priorities out, and nobody sends that.
+func dependsOn(p []byte) uint32 { return binary.BigEndian.Uint32(p) &^ (1 << 31) }
 
 // reset takes RST_STREAM (RFC 9113 6.4).
 func (c *Conn) reset(f frame, p []byte) Err {
