@@ -154,12 +154,6 @@ func (l *activeListener) closeIdle(s *Server) {
 	l.each(s, listener.Terminal.CloseIdle)
 }
 
-// closeAll ends every connection.
-func (l *activeListener) closeAll(s *Server) {
-	l.onLoops(s, (*listener.Acceptor).CloseAll)
-	l.each(s, listener.Terminal.CloseAll)
-}
-
 // load returns the open connections and how many of them have something under way. A loop that does
 // not answer counts as a busy one.
 func (l *activeListener) load(s *Server) (conns, busy int) {

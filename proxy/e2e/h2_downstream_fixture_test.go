@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the HTTP/2 of x/net is the peer
+
 package e2e
 
 import (
@@ -265,6 +267,7 @@ type stuckOrigin struct {
 	reading chan struct{}
 	done    sync.WaitGroup
 	stop    sync.Once
+	stopped chan struct{}
 }
 
 func newStuckOrigin(t testing.TB) *stuckOrigin {
@@ -273,7 +276,7 @@ func newStuckOrigin(t testing.TB) *stuckOrigin {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &stuckOrigin{ln: ln, reading: make(chan struct{})}
+	o := &stuckOrigin{ln: ln, reading: make(chan struct{}), stopped: make(chan struct{})}
 	o.done.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -283,6 +286,7 @@ func newStuckOrigin(t testing.TB) *stuckOrigin {
 			o.done.Go(func() {
 				defer c.Close()
 				<-o.reading
+				o.done.Go(func() { <-o.stopped; c.Close() })
 				_ = c.SetDeadline(time.Now().Add(harness.Patience))
 				if _, err := harness.ReadMessage(bufio.NewReader(c), false); err == nil {
 					_, _ = io.WriteString(c, harness.Reply("ok"))
@@ -301,7 +305,9 @@ func (o *stuckOrigin) Address() string { return o.ln.Addr().String() }
 
 // Stop implements harness.Origin.
 func (o *stuckOrigin) Stop() {
-	o.ln.Close()
-	o.read()
+	if o.ln.Close() == nil {
+		o.read()
+		close(o.stopped)
+	}
 	o.done.Wait()
 }

@@ -59,7 +59,8 @@ func parseCRLs(text []byte) (revocation, error) {
 			}
 		}
 		list.RevokedCertificateEntries = nil
-		list.RevokedCertificates = nil //nolint:staticcheck // the same once more
+		//lint:ignore SA1019 the same once more, to be let go of
+		list.RevokedCertificates = nil
 		out[string(list.RawIssuer)] = append(out[string(list.RawIssuer)], c)
 	}
 	if len(out) == 0 {

@@ -26,7 +26,8 @@ var errPassword = errors.New("the password is wrong, or the key is damaged")
 // decryptKey returns the DER form of a private key: as it is, or decrypted if the
 // block says so. A line end after the password, as editors leave one, does not count.
 func decryptKey(block *pem.Block, password []byte) ([]byte, error) {
-	legacy := x509.IsEncryptedPEMBlock(block) //nolint:staticcheck // insecure by design, and in use
+	//lint:ignore SA1019 insecure by design, and in use
+	legacy := x509.IsEncryptedPEMBlock(block)
 	if block.Type != "ENCRYPTED PRIVATE KEY" && !legacy {
 		return block.Bytes, nil
 	}
@@ -35,7 +36,8 @@ func decryptKey(block *pem.Block, password []byte) ([]byte, error) {
 		return nil, errors.New("is encrypted, and there is no password")
 	}
 	if legacy {
-		der, err := x509.DecryptPEMBlock(block, password) //nolint:staticcheck // as above
+		//lint:ignore SA1019 as above
+		der, err := x509.DecryptPEMBlock(block, password)
 		if err != nil {
 			return nil, errPassword
 		}
