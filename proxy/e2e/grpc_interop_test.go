@@ -13,13 +13,13 @@ import (
 )
 
 // grpcSides are the pairs of ways that gRPC goes.
-func grpcSides(t *testing.T, a *harness.Authority, f func(t *testing.T, down, up wireKind)) {
+func grpcSides(t *testing.T, f func(t *testing.T, down, up wireKind)) {
 	t.Helper()
-	sides(t, a, func(t *testing.T, down, up wireKind) {
-		if down != overH1 && up != overH1 {
-			f(t, down, up)
+	for _, down := range []wireKind{overH2C, overH2TLS} {
+		for _, up := range []wireKind{overH2C, overH2TLS} {
+			t.Run(down.String()+" to "+up.String(), func(t *testing.T) { f(t, down, up) })
 		}
-	})
+	}
 }
 
 // grpcServerCreds and grpcClientCreds are nil for a side without TLS.
@@ -42,7 +42,7 @@ func TestGRPCInterop(t *testing.T) {
 	harness.NoLeaks(t)
 	a := harness.NewAuthority(t)
 	ctx := context.Background()
-	grpcSides(t, a, func(t *testing.T, down, up wireKind) {
+	grpcSides(t, func(t *testing.T, down, up wireKind) {
 		o := newGRPCServer(t, grpcServerCreds(t, a, up))
 		p := startSides(t, a, down, up, o, nil)
 		cc := dialGRPC(p, grpcClientCreds(a, down))

@@ -27,7 +27,7 @@ const (
 func (s wireKind) String() string { return [...]string{"HTTP1", "h2c", "H2 over TLS"}[s] }
 
 // sides are all pairs of downstream and upstream.
-func sides(t *testing.T, a *harness.Authority, f func(t *testing.T, down, up wireKind)) {
+func sides(t *testing.T, f func(t *testing.T, down, up wireKind)) {
 	t.Helper()
 	for down := overH1; down <= overH2TLS; down++ {
 		for up := overH1; up <= overH2TLS; up++ {

@@ -296,7 +296,9 @@ func TestH2DeadPeers(t *testing.T) {
 		rest := ""
 		harness.Eventually(t, "the proxy gives up", func() bool {
 			b, err := w.In.ReadByte()
-			rest += string(b)
+			if err == nil {
+				rest += string([]byte{b})
+			}
 			return err != nil
 		})
 		if !strings.HasSuffix(rest, "\x00\x00\x00\x04") || !strings.Contains(rest, "\x00\x00\x08\x07\x00\x00\x00\x00\x00") {

@@ -17,9 +17,9 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
 )
 
-// rawH2 is the server's end of one connection, by plain system calls, which allocate nothing. It answers
+// rawH2Server is the server's end of one connection, by plain system calls, which allocate nothing. It answers
 // each request that has ended with :status 200 and a body.
-type rawH2 struct {
+type rawH2Server struct {
 	t        *testing.T
 	fd       int
 	in       []byte
@@ -36,7 +36,7 @@ func appendFrame(b []byte, length int, typ http2.FrameType, flags http2.Flags, s
 }
 
 // serve reads until n requests more were answered.
-func (s *rawH2) serve(n int) {
+func (s *rawH2Server) serve(n int) {
 	for goal := s.answered + n; s.answered < goal; {
 		k, err := unix.Read(s.fd, s.in[len(s.in):cap(s.in)])
 		if k <= 0 {
@@ -47,8 +47,8 @@ func (s *rawH2) serve(n int) {
 		used := 0
 		for {
 			f := s.in[used:]
-			if used == 0 && bytes.HasPrefix(f, preface) {
-				used += len(preface)
+			if used == 0 && bytes.HasPrefix(f, clientPreface) {
+				used += len(clientPreface)
 				continue
 			}
 			if len(f) < 9 {
@@ -70,9 +70,9 @@ func (s *rawH2) serve(n int) {
 	}
 }
 
-var preface = []byte(http2.ClientPreface)
+var clientPreface = []byte(http2.ClientPreface)
 
-func (s *rawH2) frame(typ http2.FrameType, flags http2.Flags, stream uint32) {
+func (s *rawH2Server) frame(typ http2.FrameType, flags http2.Flags, stream uint32) {
 	switch {
 	case typ == http2.FrameSettings && flags&http2.FlagSettingsAck == 0:
 		s.out = appendFrame(s.out, 0, http2.FrameSettings, 0, 0)
@@ -82,6 +82,8 @@ func (s *rawH2) frame(typ http2.FrameType, flags http2.Flags, stream uint32) {
 		s.out = append(s.out, 0x88) // :status 200
 		s.out = appendFrame(s.out, len(rawH2Body), http2.FrameData, http2.FlagDataEndStream, stream)
 		s.out = append(s.out, rawH2Body...)
+		s.out = appendFrame(s.out, 4, http2.FrameWindowUpdate, 0, 0)
+		s.out = binary.BigEndian.AppendUint32(s.out, uint32(len(rawH2Body)))
 		s.answered++
 	}
 }
@@ -104,7 +106,7 @@ func TestHTTP2UpstreamRequestsAllocateNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	message, buf := []byte(fmt.Sprintf("POST /a HTTP/1.1\r\nHost: test\r\nX-Some: field\r\nContent-Length: %d\r\n\r\n%s", len(rawH2Body), rawH2Body)), make([]byte, 4096)
-	s := &rawH2{t: t, fd: -1, in: make([]byte, 0, 64<<10), out: make([]byte, 0, 4096)}
+	s := &rawH2Server{t: t, fd: -1, in: make([]byte, 0, 64<<10), out: make([]byte, 0, 4096)}
 	request := func() {
 		if _, err := unix.Write(c, message); err != nil {
 			t.Fatal(err)

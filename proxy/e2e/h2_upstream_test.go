@@ -82,13 +82,16 @@ func (o *h2Origin) Stop() {
 }
 
 // startH2Upstream starts a proxy whose first cluster speaks HTTP/2 to its origins; change may be nil.
-func startH2Upstream(t *testing.T, top harness.Topology, change func(c *conf.Cluster)) *harness.Proxy {
+func startH2Upstream(t *testing.T, top harness.Topology, change func(c *conf.Cluster), manager ...func(m *conf.HTTPConnectionManager)) *harness.Proxy {
 	t.Helper()
 	log := t.TempDir() + "/log"
 	b := harness.Load(t, top.YAML(log))
 	b.Clusters[0].Protocol = conf.UpstreamHTTP2
 	if change != nil {
 		change(b.Clusters[0])
+	}
+	for _, change := range manager {
+		change(b.Listeners[0].FilterChains[0].HTTP)
 	}
 	var origins []harness.Origin
 	for _, c := range top.Clusters {

@@ -36,13 +36,13 @@ func TestTLSClientCertificates(t *testing.T) {
 		},
 		{
 			title: "required and of another authority", trust: ours.Trust(), fields: required, cert: theirs, name: "client.test",
-			counter: wrong, log: "TLS_error:CERTIFICATE_VERIFY_FAILED:",
+			alert: "bad certificate", counter: wrong, log: "TLS_error:CERTIFICATE_VERIFY_FAILED:",
 		},
 		{title: "optional and shown", trust: ours.Trust(), cert: ours, name: "client.test"},
 		{title: "optional and missing", trust: ours.Trust()},
-		{title: "optional and of another authority", trust: ours.Trust(), cert: theirs, name: "client.test", counter: wrong, log: "TLS_error:CERTIFICATE_VERIFY_FAILED:"},
+		{title: "optional and of another authority", trust: ours.Trust(), cert: theirs, name: "client.test", alert: "bad certificate", counter: wrong, log: "TLS_error:CERTIFICATE_VERIFY_FAILED:"},
 		{title: "the right name", trust: named, cert: ours, name: "client.test"},
-		{title: "the wrong name", trust: named, cert: ours, name: "other.test", counter: names, log: "TLS_error:CERTIFICATE_VERIFY_FAILED:"},
+		{title: "the wrong name", trust: named, cert: ours, name: "other.test", alert: "bad certificate", counter: names, log: "TLS_error:CERTIFICATE_VERIFY_FAILED:"},
 		{title: "of another authority, which is accepted", trust: ours.Trust("trust_chain_verification: ACCEPT_UNTRUSTED"), cert: theirs, name: "client.test"},
 	} {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

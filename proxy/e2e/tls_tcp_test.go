@@ -15,7 +15,6 @@ import (
 const atOnce = "upstream_connect_mode: IMMEDIATE\n"
 
 // connectModes are those of upstream_connect_mode, with what they need beside.
-
 var connectModes = []struct{ title, proxy string }{
 	{"IMMEDIATE", atOnce}, {"ON_DOWNSTREAM_TLS_HANDSHAKE", onHandshake}, {"ON_DOWNSTREAM_DATA", onData + early(65536)},
 }
@@ -277,9 +276,6 @@ func TestTLSEarlyData(t *testing.T) {
 				Chains:   []harness.Chain{{Match: harness.With("", secured(t, a, "a.test", "")), Proxy: fields}},
 			})
 			path := tlsPaths[0]
-			if mode.proxy != atOnce { // with IMMEDIATE the handshake is under way while the origin is waited for as well
-				path.title = mode.title
-			}
 			c := path.dial(t, p, a)
 			var sending sync.WaitGroup
 			sending.Go(func() {
@@ -349,39 +345,28 @@ func TestTLSClientsThatStall(t *testing.T) {
 	}
 }
 
-// A client of TLS that is reset while its session relays takes the origin's connection along.
-func TestTLSClientIsReset(t *testing.T) {
+// A client that is reset, or ends without close_notify, is gone: its session ends, with what it said
+// delivered (TCP-51), and is not logged as one that ended in order.
+func TestTLSClientsThatVanish(t *testing.T) {
 	harness.NoLeaks(t)
 	a := harness.NewAuthority(t)
-	for _, path := range []tlsPath{tlsPaths[0], tlsPaths[2]} {
-		p := path.start(t, a, "", echoEnd)
-		c := path.dial(t, p, a).(*harness.TLSClient)
-		c.Send("x").WantText("x")
-		raw := c.NetConn().(*net.TCPConn)
-		_ = raw.SetLinger(0)
-		_ = raw.Close()
-		p.WantStats(harness.Stats{onOrigin + "upstream_cx_active": 0, inTCP + "downstream_cx_rx_bytes_total": 1, inListener + "downstream_cx_active": 0})
-		p.AwaitLines(1)
+	for _, row := range []struct {
+		title  string
+		vanish func(*net.TCPConn)
+	}{
+		{"reset", func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() }},
+		{"without close_notify", func(c *net.TCPConn) { _ = c.CloseWrite() }},
+	} {
+		for _, path := range []tlsPath{tlsPaths[0], tlsPaths[2]} {
+			t.Run(row.title+" "+path.title, func(t *testing.T) {
+				p := path.start(t, a, "", echoEnd)
+				c := path.dial(t, p, a).(*harness.TLSClient)
+				c.Send("x").WantText("x")
+				row.vanish(c.NetConn().(*net.TCPConn))
+				p.WantStats(harness.Stats{onOrigin + "upstream_cx_active": 0, inTCP + "downstream_cx_rx_bytes_total": 1, inListener + "downstream_cx_active": 0})
+				p.WantLine("TcpConnectionEnd DC ")
+				_ = c.NetConn().Close()
+			})
+		}
 	}
-}
-
-// A client that ends without close_notify is not taken for one that is done.
-func TestTLSTruncation(t *testing.T) {
-	harness.NoLeaks(t)
-	a := harness.NewAuthority(t)
-	ended := make(chan error, 1)
-	path := tlsPaths[2]
-	p := path.start(t, a, "", func(c stream) {
-		_, _ = io.CopyN(c, c, 1)
-		_, err := io.ReadAll(c)
-		ended <- err
-	})
-	c := path.dial(t, p, a).(*harness.TLSClient)
-	c.Send("x").WantText("x")
-	_ = c.NetConn().(*net.TCPConn).CloseWrite()
-	if err := <-ended; err == nil {
-		t.Error("the origin takes the stream for whole")
-	}
-	_ = c.NetConn().Close()
-	p.WantStats(harness.Stats{onOrigin + "upstream_cx_active": 0, inListener + "downstream_cx_active": 0})
 }

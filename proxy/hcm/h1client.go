@@ -99,6 +99,15 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 	if end {
 		st.info.UpstreamTxEnd = now
 		st.w.FlushHeads()
+		return
+	}
+	a.flushSoon()
+}
+
+// flushSoon sees to what is held when the request comes by HTTP/2, whose events end without a flush.
+func (a *attempt) flushSoon() {
+	if a.st.h2 != nil {
+		a.st.w.FlushSoon()
 	}
 }
 
@@ -113,6 +122,7 @@ func (a *attempt) requestData(p []byte, end bool) {
 	}
 	if a.encoding == header.Chunked {
 		a.st.info.UpstreamWireSent += uint64(a.st.w.WriteChunk(a.pc.Conn, p, end))
+		a.flushSoon() // the end of a chunk
 	} else {
 		a.st.info.UpstreamWireSent += uint64(len(p))
 		a.st.w.WriteData(a.pc.Conn, p)

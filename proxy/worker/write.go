@@ -13,8 +13,9 @@ const joinBytes = 2048
 // both leave in one system call. At most one at a time per loop; FlushHeads runs before the event
 // ends.
 type held struct {
-	c   *engine.Conn
-	buf []byte
+	c    *engine.Conn
+	buf  []byte
+	soon bool // FlushSoon's flush is to come
 }
 
 // HeadBuffer returns the buffer to append c's head to: what is already held for c, else empty.
@@ -41,6 +42,23 @@ func (w *Worker) FlushHeads() {
 		c.Write(w.held.buf)
 		w.trim()
 	}
+}
+
+// FlushSoon makes FlushHeads follow at the end of the event, for callers that do not know who ends it.
+func (w *Worker) FlushSoon() {
+	if !w.held.soon {
+		w.held.soon = true
+		w.Loop.Defer((*flushSoon)(w))
+	}
+}
+
+// flushSoon is a Worker that flushes.
+type flushSoon Worker
+
+// Run implements engine.Task.
+func (f *flushSoon) Run(*engine.Loop) {
+	f.held.soon = false
+	(*Worker)(f).FlushHeads()
 }
 
 // DropHead forgets what is held for c.

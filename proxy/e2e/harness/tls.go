@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -235,7 +234,6 @@ type TLSServer struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	states []tls.ConnectionState // of the handshakes that were completed
-	failed []error
 }
 
 // NewTLSServer starts one.
@@ -271,17 +269,13 @@ func (s *TLSServer) accept() {
 
 func (s *TLSServer) one(c *tls.Conn) {
 	defer c.Close()
-	err := c.Handshake()
+	if err := c.Handshake(); err != nil {
+		return
+	}
 	s.mu.Lock()
-	if err == nil {
-		s.states = append(s.states, c.ConnectionState())
-	} else {
-		s.failed = append(s.failed, err)
-	}
+	s.states = append(s.states, c.ConnectionState())
 	s.mu.Unlock()
-	if err == nil {
-		s.serve(c)
-	}
+	s.serve(c)
 }
 
 // States returns what was agreed on by each connection so far.
@@ -289,13 +283,6 @@ func (s *TLSServer) States() []tls.ConnectionState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]tls.ConnectionState(nil), s.states...)
-}
-
-// Failures returns why handshakes failed.
-func (s *TLSServer) Failures() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return errors.Join(s.failed...)
 }
 
 // Address implements Origin.
