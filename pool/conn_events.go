@@ -33,6 +33,9 @@ func (e *connEvents) OnConnected(ec *engine.Conn) {
 func (c *Conn) up(ec *engine.Conn) {
 	p := c.pool
 	c.connected = true
+	if p.o.Secure != nil {
+		p.o.Secure.Secured(ec)
+	}
 	if p.o.Watermark > 0 {
 		ec.SetWatermarks(p.o.Watermark)
 	}
@@ -123,7 +126,7 @@ func (e *connEvents) OnClosed(ec *engine.Conn, r engine.CloseReason) {
 	if was == leased && h != nil {
 		h.OnClosed(ec, r)
 	}
-	err, asked := ec.Err(), c.request
+	err, asked := p.o.errOf(ec, r), c.request
 	c.reset()
 	p.free.Put(c)
 	if p.o.Exclusive {

@@ -47,3 +47,11 @@ func failureOf(r engine.CloseReason) Failure {
 	}
 	return ConnectFailure
 }
+
+// errOf returns why a connection ended, in the words of what encrypted it.
+func (o *Options) errOf(ec *engine.Conn, r engine.CloseReason) error {
+	if o.Secure != nil {
+		return o.Secure.Broken(ec, r)
+	}
+	return ec.Err()
+}

@@ -251,7 +251,7 @@ func (c *MuxConn) settle(ec *engine.Conn, r engine.CloseReason) {
 		ActiveRequest: c.streams > 0 || c.aborted, Connected: c.connected,
 		Length: p.age(c), Requests: c.requests,
 	})
-	p.afterClose(was, r, ec.Err())
+	p.afterClose(was, r, p.o.errOf(ec, r))
 }
 
 // muxEvents is a MuxConn as the engine sees it until it is up.
@@ -277,6 +277,9 @@ func (e *muxEvents) OnConnected(ec *engine.Conn) {
 func (c *MuxConn) up(ec *engine.Conn) {
 	p := c.pool
 	c.connected = true
+	if p.o.Secure != nil {
+		p.o.Secure.Secured(ec)
+	}
 	if p.o.Watermark > 0 {
 		ec.SetWatermarks(p.o.Watermark)
 	}

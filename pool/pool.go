@@ -12,9 +12,17 @@ import (
 // Target gives the address of each new connection, for hosts that move (LOGICAL_DNS).
 type Target interface{ Address() netip.AddrPort }
 
-// Securer puts a transform (TLS) on a connection that is being dialled. It is called on the loop, right
-// after Dial; the connection is then up when the transform's opening exchange is done.
-type Securer interface{ Secure(c *engine.Conn) }
+// Securer encrypts connections to a host, and accounts for it. Its methods are called on the loop.
+type Securer interface {
+	// Secure puts a transform (TLS) on a connection that is being dialled, right after Dial; the
+	// connection is then up when the transform's opening exchange is done.
+	Secure(c *engine.Conn)
+	// Secured hears of that, before anybody is given the connection.
+	Secured(c *engine.Conn)
+	// Broken hears, within OnClosed, how any connection ended. It returns the error in the words that
+	// requests are told, or as it was.
+	Broken(c *engine.Conn, r engine.CloseReason) error
+}
 
 // Options say how a pool connects and for how long it keeps what it has. A zero
 // duration or count is "no limit".

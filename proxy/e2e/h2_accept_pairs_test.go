@@ -93,24 +93,7 @@ func TestEveryPairOfProtocols(t *testing.T) {
 				}
 			}
 		})
-		t.Run("trailers", func(t *testing.T) {
-			for _, size := range []int{0, 10, 1 << 20} {
-				req, err := http.NewRequestWithContext(context.Background(), "POST", url+"/echo", io.NopCloser(bytes.NewReader(filler(size))))
-				if err != nil {
-					t.Fatal(err)
-				}
-				req.ContentLength, req.Trailer = -1, http.Header{"X-Sum": {"abc"}}
-				resp, err := c.Do(req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b, err := io.ReadAll(resp.Body)
-				resp.Body.Close()
-				if err != nil || !bytes.Equal(b, filler(size)) || resp.Trailer.Get("X-Sum") != "abc" {
-					t.Errorf("%d: %d bytes, trailers %v, %v", size, len(b), resp.Trailer, err)
-				}
-			}
-		})
+		t.Run("trailers", func(t *testing.T) { echoTrailers(t, c, url) })
 		t.Run("responses without a body", func(t *testing.T) {
 			for _, row := range []struct {
 				method, path, length string
@@ -127,26 +110,7 @@ func TestEveryPairOfProtocols(t *testing.T) {
 				}
 			}
 		})
-		t.Run("103", func(t *testing.T) {
-			var links []string
-			ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
-				links = append(links, fmt.Sprint(code, h.Get("Link")))
-				return nil
-			}})
-			req, err := http.NewRequestWithContext(ctx, "GET", url+"/hints", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp, err := c.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			if err != nil || string(b) != "done" || strings.Join(links, " ") != "103</a.css> 103</b.css>" {
-				t.Errorf("%q after %q, %v", b, links, err)
-			}
-		})
+		t.Run("103", func(t *testing.T) { wantHints(t, c, url) })
 		t.Run("cookies in several fields", func(t *testing.T) { // HC-68
 			r := ask(t, "GET", "/cookies", nil, "Cookie: a=1", "Cookie: b=2; c=3")
 			if string(r.body) != "a=1; b=2; c=3" || strings.Join(r.header.Values("Set-Cookie"), "|") != "x=1; Path=/|y=2" {
@@ -171,4 +135,48 @@ func TestEveryPairOfProtocols(t *testing.T) {
 		}
 		p.WantStats(want)
 	})
+}
+
+// echoTrailers has bodies and the trailers after them echoed.
+func echoTrailers(t *testing.T, c *http.Client, url string) {
+	t.Helper()
+	for _, size := range []int{0, 10, 1 << 20} {
+		req, err := http.NewRequestWithContext(context.Background(), "POST", url+"/echo", io.NopCloser(bytes.NewReader(filler(size))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength, req.Trailer = -1, http.Header{"X-Sum": {"abc"}}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !bytes.Equal(b, filler(size)) || resp.Trailer.Get("X-Sum") != "abc" {
+			t.Errorf("%d: %d bytes, trailers %v, %v", size, len(b), resp.Trailer, err)
+		}
+	}
+}
+
+// wantHints asks for what has two interim responses.
+func wantHints(t *testing.T, c *http.Client, url string) {
+	t.Helper()
+	var links []string
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		links = append(links, fmt.Sprint(code, h.Get("Link")))
+		return nil
+	}})
+	req, err := http.NewRequestWithContext(ctx, "GET", url+"/hints", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if err != nil || string(b) != "done" || strings.Join(links, " ") != "103</a.css> 103</b.css>" {
+		t.Errorf("%q after %q, %v", b, links, err)
+	}
 }

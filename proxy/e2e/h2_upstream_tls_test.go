@@ -65,6 +65,10 @@ type securer struct {
 
 func (s *securer) Secure(c *engine.Conn) { s.layer.Client(c, s.config, 0) }
 
+func (*securer) Secured(*engine.Conn) {}
+
+func (*securer) Broken(c *engine.Conn, _ engine.CloseReason) error { return c.Err() }
+
 // encrypt has all loops trust the origin; nil: nobody.
 func encrypt(p *harness.Proxy, o *tlsOrigin) {
 	layer := tlsio.New(tlsio.Options{})
@@ -162,7 +166,7 @@ func TestALPNFollowsTheServer(t *testing.T) {
 	roots.AddCert(o.Certificate())
 	p.OnLoops(func(w *worker.Worker) {
 		w.Secure = func(_ *worker.Endpoint, alpn []string) pool.Securer {
-			return &swapping{layer: layer, roots: roots, alpn: alpn, h2: &h2}
+			return &swapping{securer: securer{layer: layer}, roots: roots, alpn: alpn, h2: &h2}
 		}
 	})
 	c := p.Dial()
@@ -181,7 +185,7 @@ func TestALPNFollowsTheServer(t *testing.T) {
 
 // swapping offers h2 or not, as if the server had been exchanged.
 type swapping struct {
-	layer *tlsio.Layer
+	securer
 	roots *x509.CertPool
 	alpn  []string
 	h2    *atomic.Bool

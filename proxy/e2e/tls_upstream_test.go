@@ -49,7 +49,10 @@ func TestTLSUpstream(t *testing.T) {
 	if len(states) != 1 || states[0].ServerName != "origin.test" || states[0].Version != tls.VersionTLS12 {
 		t.Errorf("the origin saw %d connections, name %q", len(states), states[0].ServerName)
 	}
-	p.WantStats(harness.Stats{onOrigin + "upstream_cx_total": 1, onOrigin + "upstream_rq_200": 5, onOrigin + "upstream_cx_connect_fail": 0})
+	p.WantStats(harness.Stats{
+		onOrigin + "upstream_cx_total": 1, onOrigin + "upstream_rq_200": 5, onOrigin + "upstream_cx_connect_fail": 0,
+		upstreamSSL + "handshake": 1, upstreamSSL + "connection_error": 0, upstreamSSL + "versions.TLSv1.2": 1,
+	})
 	for _, line := range p.AwaitLines(5) {
 		if line != "200 -" {
 			t.Errorf("log line %q", line)
@@ -70,24 +73,24 @@ func TestTLSUpstreamsThatAreNotTrusted(t *testing.T) {
 		{
 			"another authority's", harness.ClientSocket(other.Trust(), "sni: origin.test"),
 			func() harness.Origin { return harness.NewTLSServer(t, serverConfig(t, a, "origin.test"), good) },
-			"certificate_verification:_", harness.Stats{upstreamSSL + "fail_verify_error": 1},
+			"TLS_error:CERTIFICATE_VERIFY_FAILED:", harness.Stats{upstreamSSL + "fail_verify_error": 1, upstreamSSL + "connection_error": 0},
 		},
 		{
 			"another name's", harness.ClientSocket(a.Trust("match_typed_subject_alt_names: [{ san_type: DNS, matcher: { exact: wanted.test } }]"), "sni: origin.test"),
 			func() harness.Origin { return harness.NewTLSServer(t, serverConfig(t, a, "origin.test"), good) },
-			"certificate_verification:_", harness.Stats{upstreamSSL + "fail_verify_san": 1},
+			"TLS_error:CERTIFICATE_VERIFY_FAILED:", harness.Stats{upstreamSSL + "fail_verify_san": 1, upstreamSSL + "connection_error": 0},
 		},
 		{
 			"not the name that is asked for", harness.ClientSocket(a.Trust(), "sni: wanted.test, auto_sni_san_validation: true"),
 			func() harness.Origin { return harness.NewTLSServer(t, serverConfig(t, a, "origin.test"), good) },
-			"certificate_verification:_", harness.Stats{upstreamSSL + "fail_verify_san": 1},
+			"TLS_error:CERTIFICATE_VERIFY_FAILED:", harness.Stats{upstreamSSL + "fail_verify_san": 1, upstreamSSL + "connection_error": 0},
 		},
 		{
 			"plain", harness.ClientSocket(a.Trust(), "sni: origin.test"),
 			func() harness.Origin {
 				return harness.NewRaw(t, func(p *harness.Peer) { p.Send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"); p.Drain() })
 			},
-			"tls:_first_record_does_not_look_like_a_TLS_handshake", harness.Stats{},
+			"TLS_error:HTTP_REQUEST", harness.Stats{upstreamSSL + "connection_error": 1},
 		},
 		{
 			"of an older version", harness.ClientSocket(a.Trust()+", tls_params: { tls_maximum_protocol_version: TLSv1_2 }", "sni: origin.test"),
@@ -96,7 +99,7 @@ func TestTLSUpstreamsThatAreNotTrusted(t *testing.T) {
 				c.MinVersion = tls.VersionTLS13
 				return harness.NewTLSServer(t, c, good)
 			},
-			"remote_error:_tls:_protocol_version_not_supported", harness.Stats{},
+			"TLS_error:TLSV1_ALERT_PROTOCOL_VERSION", harness.Stats{upstreamSSL + "connection_error": 1},
 		},
 	} {
 		t.Run(row.title, func(t *testing.T) {
@@ -111,7 +114,7 @@ func TestTLSUpstreamsThatAreNotTrusted(t *testing.T) {
 				t.Errorf("%v", r)
 			}
 			row.stats[onOrigin+"upstream_cx_connect_fail"], row.stats[onOrigin+"upstream_cx_total"] = 1, 1
-			row.stats[onOrigin+"upstream_cx_active"] = 0
+			row.stats[onOrigin+"upstream_cx_active"], row.stats[upstreamSSL+"handshake"] = 0, 0
 			p.WantStats(row.stats)
 			p.WantLine("503 UF " + row.reason)
 		})
@@ -177,6 +180,7 @@ func TestTLSUpstreamResumption(t *testing.T) {
 			if resumed != row.resumed || len(o.States()) != requests {
 				t.Errorf("%d of %d connections resumed a session", resumed, len(o.States()))
 			}
+			p.WantStats(harness.Stats{upstreamSSL + "handshake": requests, upstreamSSL + "session_reused": row.resumed})
 		})
 	}
 }
@@ -198,6 +202,7 @@ func TestTLSUpstreamHandshakeThatStalls(t *testing.T) {
 	o.WantEnd(0)
 	p.WantStats(harness.Stats{
 		onOrigin + "upstream_cx_connect_timeout": 1, onOrigin + "upstream_cx_connect_fail": 1, onOrigin + "upstream_cx_active": 0,
+		upstreamSSL + "handshake": 0, upstreamSSL + "connection_error": 0,
 	})
 	p.WantLines("503 UF")
 }
