@@ -4,6 +4,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/mailbox"
 	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/conf"
@@ -17,7 +18,7 @@ import (
 //
 //	OnData -> http2.Conn.Feed -> HeadFor, OnHeaders, OnData... -> attempt     (h2client_stream.go)
 //	attempt -> requestHead, requestData... -> http2.Conn's output
-//	end of OnData, or of the event in which a stream wrote (Run) -> settle -> one write of the output
+//	end of OnData, or of the batch in which streams wrote (Run) -> settle -> one write of the output
 //
 // Its reading never pauses: what comes for a client that is slow waits in its stream and is not credited
 // to the windows, which bound it, and siblings go on.
@@ -116,8 +117,8 @@ func (c *h2Client) OnData(_ *engine.Conn, view []byte) int {
 	return n
 }
 
-// Run implements engine.Task: it ends the batch of an event of another connection, and passes on what
-// waited for a client that reads again.
+// Run implements engine.Task: it ends a batch of events of other connections, and passes on what waited
+// for clients that read again.
 func (c *h2Client) Run(*engine.Loop) {
 	c.scheduled = false
 	c.holding = true
@@ -134,13 +135,25 @@ func (c *h2Client) Run(*engine.Loop) {
 	c.w.FlushHeads()
 }
 
-// schedule makes Run follow, unless the end of what runs settles anyway. Once in an event.
+// schedule makes Run follow, unless the end of what runs settles anyway. Once in a batch.
+//
+// With several streams that is at the end of the loop's batch of events, because requests of several
+// clients are often in one and then leave together. One stream has nothing to wait for.
 func (c *h2Client) schedule() {
-	if !c.holding && !c.scheduled {
-		c.scheduled = true
+	if c.holding || c.scheduled {
+		return
+	}
+	c.scheduled = true
+	if c.mc == nil || c.mc.Streams() < 2 || !c.w.Loop.Post((*h2ClientBatch)(c)) {
 		c.w.Loop.Defer(c)
 	}
 }
+
+// h2ClientBatch is an h2Client as a message to its own loop.
+type h2ClientBatch h2Client
+
+// Run implements mailbox.Message.
+func (b *h2ClientBatch) Run() { (*h2Client)(b).Run(nil) }
 
 // wrote is called by whoever put something into the output.
 func (c *h2Client) wrote() {
@@ -299,4 +312,6 @@ var (
 	_ pool.Session = (*h2Client)(nil)
 	_ http2.Events = (*h2ClientEvents)(nil)
 	_ engine.Task  = (*h2Client)(nil)
+
+	_ mailbox.Message = (*h2ClientBatch)(nil)
 )
