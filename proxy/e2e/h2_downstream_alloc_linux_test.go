@@ -1,3 +1,5 @@
+//go:build !sluicedebug
+
 package e2e
 
 import (

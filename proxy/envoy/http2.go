@@ -14,7 +14,7 @@ import (
 
 // http2Ready says that connection managers and clusters speak HTTP/2; without it, all that asks for it is
 // refused. A variable for the tests, which run with it.
-var http2Ready = false
+var http2Ready = true
 
 const noHTTP2 = "HTTP/2 is not part of this version"
 
