@@ -1,7 +1,9 @@
 // Package pool keeps the connections one loop has to one upstream host.
 //
-// A Pool hands out connections for exclusive use, one request at a time. It
-// knows nothing of the protocol spoken on them.
+// A Pool hands out connections for exclusive use, one request at a time. A Mux
+// opens streams on connections that carry many, and an Either is for hosts that
+// say which of the two they do when a connection comes up. None of them knows the
+// protocol spoken.
 //
 //	Acquire --> idle connection? ---- yes --> OnPoolReady, before Acquire returns
 //	               | no
@@ -20,5 +22,6 @@
 // all loops together are the Breaker's. Acquire and Release of an idle
 // connection allocate nothing and touch no timer.
 //
-// Start reading at pool.go; the states of a connection are in conn.go.
+// Start reading at pool.go; the states of a connection are in conn.go. For streams
+// those are mux.go and muxconn.go.
 package pool

@@ -93,12 +93,6 @@ type Cluster struct {
 	// endpoint.
 	TLS           *UpstreamTLS
 	SocketMatches []TransportSocketMatch
-	// AutoSNI takes the server name of an HTTP request's connection from its authority, or from the
-	// header AutoSNIHeader (lower case) where the request has it; AutoSANValidation demands a
-	// certificate for that name (upstream_http_protocol_options).
-	AutoSNI           bool
-	AutoSANValidation bool
-	AutoSNIHeader     string
 	// ProxyProtocol begins each connection with a PROXY header; nil: none. TCP proxies only.
 	ProxyProtocol *UpstreamProxyProtocol
 

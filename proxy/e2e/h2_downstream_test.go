@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/net/http2"
+
 	"github.com/sluiceproxy/sluice/bench"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
@@ -219,6 +221,43 @@ func TestH2TrailersAndInterimResponses(t *testing.T) { // HC-71, HC-40
 	if string(m.Body) != "ab" || len(m.Trailers) != 1 || m.Trailers[0] != (harness.Field{Name: "x-check", Value: "2"}) {
 		t.Errorf("the origin got %q with trailers %v", m.Body, m.Trailers)
 	}
+}
+
+// Trailers stay behind the data that waits for the client's window, though the stream is logged and over.
+func TestH2TrailersWaitForTheWindow(t *testing.T) {
+	harness.NoLeaks(t)
+	o := harness.NewRecorder(t, func(m *harness.Message) string {
+		return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n"
+	})
+	top := one(o)
+	top.Clusters[0].Fields = "http_protocol_options: { enable_trailers: true }"
+	top.LogFormat = "%RESPONSE_CODE% %BYTES_SENT% %TRAILER(X-SUM)%"
+	p := serveH2(t, top, nil)
+	w := dialH2(t, p, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 4})
+	for id := uint32(1); id < 6; id += 2 { // the second and third with the objects of the first
+		w.get(id, "/")
+		w.want(fmt.Sprintf("head %d 200", id), fmt.Sprintf(`data %d "0123"`, id))
+		harness.Eventually(t, "the stream is over", func() bool { return p.Stat("http2.deferred_stream_close") == 1 })
+		w.must(w.WriteWindowUpdate(id, 5))
+		w.want(fmt.Sprintf(`data %d "45678"`, id))
+		w.must(w.WriteWindowUpdate(id, 5))
+		w.want(fmt.Sprintf(`data %d "9"`, id), fmt.Sprintf("head %d x-sum=1 end", id))
+	}
+	w.Conn.Close()
+	p.WantLines("200 10 1", "200 10 1", "200 10 1")
+}
+
+// Upgrades by extended CONNECT are refused as HTTP/1's are, also where HTTP/2 offers them (UP-35).
+func TestH2ExtendedConnectWithoutUpgrade(t *testing.T) {
+	harness.NoLeaks(t)
+	p := serveH2(t, one(harness.NewOrigin(t, "a")), func(m *conf.HTTPConnectionManager) { m.HTTP2.AllowConnect = true })
+	w := dialH2(t, p)
+	w.must(w.WriteHeaders(headersH2(1, w.block(":method=CONNECT", ":protocol=websocket", ":scheme=http", ":path=/", ":authority=a"), false)))
+	w.want("head 1 403 end", "reset 1 NO_ERROR")
+	w.get(3, "/")
+	w.wantHello(3)
+	w.Conn.Close()
+	p.WantStats(harness.Stats{inH2 + "downstream_rq_ws_on_non_ws_route": 1})
 }
 
 func TestH2ByCurl(t *testing.T) {

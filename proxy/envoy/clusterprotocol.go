@@ -4,7 +4,6 @@ package envoy
 
 import (
 	"slices"
-	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -24,8 +23,6 @@ type protocolOptions struct {
 
 	common   *corev3.HttpProtocolOptions
 	commonAt place
-	upstream *corev3.UpstreamHttpProtocolOptions
-	onlyAt   place // of upstream
 	h1       *corev3.Http1ProtocolOptions
 	h1At     place
 	h2       *corev3.Http2ProtocolOptions
@@ -60,7 +57,6 @@ func (c *compiler) clusterProtocol(m *clusterv3.Cluster, at place, out *conf.Clu
 	}
 	out.MaxRequestsPerConnection = int(number(m.GetMaxRequestsPerConnection(), 0))
 	c.commonProtocol(o.common, o.commonAt, out)
-	c.upstreamProtocol(o.upstream, o.onlyAt, out)
 	out.HTTP1 = c.http1(o.h1, o.h1At)
 	out.HTTP2 = c.http2(o.h2, o.h2At, nil)
 	if k := out.HTTP2.KeepAlive; k.Timeout > 0 && k.Interval == 0 && k.IdleInterval == 0 {
@@ -73,7 +69,6 @@ func (c *compiler) clusterProtocol(m *clusterv3.Cluster, at place, out *conf.Clu
 func (c *compiler) olderProtocol(m *clusterv3.Cluster, at place) protocolOptions {
 	o := protocolOptions{
 		common: m.GetCommonHttpProtocolOptions(), commonAt: at.field("common_http_protocol_options"),
-		upstream: m.GetUpstreamHttpProtocolOptions(), onlyAt: at.field("upstream_http_protocol_options"),
 		h1: m.GetHttpProtocolOptions(), h1At: at.field("http_protocol_options"),
 		h2: m.GetHttp2ProtocolOptions(), h2At: at.field("http2_protocol_options"),
 	}
@@ -112,7 +107,6 @@ func olderFields(m *clusterv3.Cluster) (names []string) {
 func typedProtocol(m *httpv3.HttpProtocolOptions, at place) protocolOptions {
 	o := protocolOptions{
 		common: m.GetCommonHttpProtocolOptions(), commonAt: at.field("common_http_protocol_options"),
-		upstream: m.GetUpstreamHttpProtocolOptions(), onlyAt: at.field("upstream_http_protocol_options"),
 	}
 	var here place
 	switch t := m.GetUpstreamProtocolOptions().(type) {
@@ -150,21 +144,8 @@ func (c *compiler) commonProtocol(m *corev3.HttpProtocolOptions, at place, out *
 	}
 }
 
-// upstreamProtocol compiles upstream_http_protocol_options.
-func (c *compiler) upstreamProtocol(m *corev3.UpstreamHttpProtocolOptions, at place, out *conf.Cluster) {
-	out.AutoSNI, out.AutoSANValidation = m.GetAutoSni(), m.GetAutoSanValidation()
-	out.AutoSNIHeader = strings.ToLower(m.GetOverrideAutoSniHeader())
-	if out.AutoSNIHeader != "" && !out.AutoSNI && !out.AutoSANValidation {
-		c.warn(at.field("override_auto_sni_header"), "has no effect without auto_sni or auto_san_validation")
-	}
-}
-
 // protocolSockets settles what a cluster's protocol and its transport sockets want of each other.
 func (c *compiler) protocolSockets(o *protocolOptions, at place, out *conf.Cluster) {
-	encrypted := anySocket(out, func(t *conf.UpstreamTLS, _ *conf.UpstreamProxyProtocol) bool { return t != nil })
-	if (out.AutoSNI || out.AutoSANValidation) && !encrypted {
-		c.warn(o.onlyAt, "has no effect: the cluster has no TLS")
-	}
 	if out.Protocol == conf.UpstreamByALPN && out.TLS == nil {
 		c.errs.at(o.chosen, "needs a transport_socket with TLS, which ALPN is part of")
 	}

@@ -96,7 +96,11 @@ var clusterSupport = []messageSupport{
 	},
 	{
 		message: "envoy.config.core.v3.UpstreamHttpProtocolOptions",
-		fields:  "auto_sni auto_san_validation override_auto_sni_header",
+		hints: map[string]string{
+			"auto_sni":                 oneServerName,
+			"auto_san_validation":      oneServerName,
+			"override_auto_sni_header": oneServerName,
+		},
 	},
 	{
 		message: upstreamHTTP + ".ExplicitHttpConfig",
@@ -143,3 +147,6 @@ var endpointSupport = []messageSupport{
 		muted:   map[string]string{"health_check_config": "active health checking is not part of this version"},
 	},
 }
+
+// oneServerName: requests for different hosts share connections.
+const oneServerName = "the connections of a pool have one server name; use sni, auto_host_sni and auto_sni_san_validation"

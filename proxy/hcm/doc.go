@@ -3,15 +3,19 @@
 // between the two.
 //
 //	downstream codec        stream                     upstream attempt
-//	(h1server.go)           (stream.go, request.go,    (h1client.go)
-//	                         response.go, router.go)
+//	(h1server*.go,          (stream.go, request.go,    (attempt.go, h1client.go,
+//	 h2server*.go)           response.go, router.go)    h2client*.go)
 //	 bytes -> head,data -->  route, cluster, host  -->  head,data -> bytes
 //	 bytes <- head,data <--  headers, timeouts     <--  head,data <- bytes
 //
 // The two codec seams are the interfaces downstream and upstream in seam.go: a stream never knows
 // which HTTP version is on either side. Bytes are never queued in a stream: when one side is above
-// its watermark the other side's reading pauses.
+// its watermark the other side's reading pauses. What an HTTP/2 codec cannot send or hand on for want of
+// a window waits in the codec's own stream, bounded by the windows and the listener's limit.
+//
+// An acceptor (acceptor.go) makes a serverConn of each connection, and an h2Conn when it turns out to
+// speak HTTP/2 (choose.go); what the two have in common is in accepted.go.
 //
 // Files to open in order: seam.go, stream.go, h1server.go (and h1server_wait.go for its timers),
-// router.go, h1client.go.
+// router.go, attempt.go, h1client.go; then h2server.go, h2server_stream.go, h2server_life.go.
 package hcm

@@ -235,6 +235,9 @@ func (e *h2Events) OnWindow(hs *http2.Stream) {
 	h := (*h2Conn)(e)
 	x := hs.Owner.(*serverStream)
 	x.lastMove = h.a.w.Loop.Now()
+	if x.st != nil {
+		x.st.moved()
+	}
 	var piece [1][]byte
 	for x.out.Peek(piece[:]) > 0 {
 		p := piece[0][:min(len(piece[0]), pieceBytes)]

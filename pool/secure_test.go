@@ -1,0 +1,171 @@
+package pool
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/engine/tlsio"
+)
+
+// certificate is a self-signed one for "origin".
+func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"origin"}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
+
+// securer is Options.Secure over crypto/tls.
+type securer struct {
+	layer  *tlsio.Layer
+	config *tls.Config
+}
+
+func (s *securer) Secure(c *engine.Conn) { s.layer.Client(c, s.config, 0) }
+
+// every runs f with each kind of pool: for connections shared in turn, for one request each, and for
+// streams. ask makes a request and waits for its answer.
+func every(t *testing.T, o Options, f func(t *testing.T, m *mux, ask func() *call)) {
+	for _, kind := range []string{"pool", "exclusive", "mux"} {
+		t.Run(kind, func(t *testing.T) {
+			o := o
+			o.Exclusive = kind == "exclusive"
+			m := openMux(t, o)
+			f(t, m, func() *call {
+				k := newCall()
+				m.on(func() {
+					if kind == "mux" {
+						m.m.Acquire(&k.Request)
+					} else {
+						m.pool.Acquire(&k.Request)
+					}
+				})
+				m.until("an answer", func() bool { return k.answers > 0 })
+				return k
+			})
+		})
+	}
+}
+
+func TestSecureConnectionsAreUpAfterTheHandshake(t *testing.T) {
+	cert, roots := certificate(t)
+	o := Options{Secure: &securer{tlsio.New(tlsio.Options{}), &tls.Config{RootCAs: roots, ServerName: "origin"}}}
+	every(t, o, func(t *testing.T, m *mux, ask func() *call) {
+		got := make(chan string, 1)
+		go func() {
+			s := tls.Server(<-m.accepted, &tls.Config{Certificates: []tls.Certificate{cert}})
+			defer s.Close()
+			b := make([]byte, 5)
+			_, _ = io.ReadFull(s, b)
+			got <- string(b)
+		}()
+		k := ask()
+		m.on(func() {
+			switch {
+			case k.conn != nil:
+				k.conn.Write([]byte("hello"))
+			case k.session != nil:
+				k.session.mc.Write([]byte("hello"))
+			default:
+				t.Errorf("failed: %s, %v", k.failure, k.err)
+			}
+		})
+		if text := <-got; text != "hello" {
+			t.Errorf("the origin decrypted %q", text)
+		}
+		m.until("the connection is gone", func() bool { return m.breaker.connections == 0 || k.finished })
+	})
+}
+
+func TestAHandshakeThatFailsIsAConnectFailure(t *testing.T) { // clusters.md 8
+	cert, _ := certificate(t)
+	o := Options{Secure: &securer{tlsio.New(tlsio.Options{}), &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "origin"}}}
+	every(t, o, func(t *testing.T, m *mux, ask func() *call) {
+		done := make(chan error, 1)
+		go func() {
+			c := <-m.accepted
+			defer c.Close()
+			done <- tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake()
+		}()
+		k := ask()
+		m.on(func() {
+			var unknown *tls.CertificateVerificationError
+			if !k.failed || k.failure != ConnectFailure || !errors.As(k.err, &unknown) {
+				t.Errorf("failed %v: %s, %v", k.failed, k.failure, k.err)
+			}
+			if d := m.events.destroyed[0]; !d.Remote || d.Connected || m.events.failed != 1 || m.events.timeouts != 0 {
+				t.Errorf("%+v, %d failed", d, m.events.failed)
+			}
+		})
+		if <-done == nil {
+			t.Error("the origin's handshake succeeded")
+		}
+		m.settled()
+	})
+}
+
+func TestConnectTimeoutCoversTheHandshake(t *testing.T) {
+	o := Options{
+		Secure:         &securer{tlsio.New(tlsio.Options{}), &tls.Config{ServerName: "origin"}},
+		ConnectTimeout: 50 * time.Millisecond,
+	}
+	every(t, o, func(t *testing.T, m *mux, ask func() *call) {
+		var end net.Conn
+		k := ask() // the origin accepts and says nothing
+		end = m.accept()
+		m.on(func() {
+			if !k.failed || k.failure != ConnectTimeout || m.events.timeouts != 1 {
+				t.Errorf("failed %v: %s, %d timeouts", k.failed, k.failure, m.events.timeouts)
+			}
+		})
+		end.Close()
+		m.settled()
+	})
+}
+
+func TestWhoEndedAConnection(t *testing.T) {
+	for _, row := range []struct {
+		r    engine.CloseReason
+		peer bool
+	}{
+		{engine.LocalClose, false},
+		{engine.ConnectTimeout, false},
+		{engine.FDLimit, false},
+		{engine.HandshakeShed, false},
+		{engine.PeerReset, true},
+		{engine.ConnectRefused, true},
+		{engine.HandshakeFailed, true},
+		{engine.TransformFailed, true},
+		{engine.Truncated, true},
+	} {
+		if byPeer(row.r) != row.peer {
+			t.Errorf("%s by the peer: %v", row.r, !row.peer)
+		}
+	}
+}
