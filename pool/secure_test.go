@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"math/big"
-	"net"
 	"testing"
 	"time"
 
@@ -43,21 +42,31 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 
 // securer is Options.Secure over crypto/tls.
 type securer struct {
-	layer  *tlsio.Layer
-	config *tls.Config
+	layer   *tlsio.Layer
+	config  *tls.Config
+	secured int
+	broken  []engine.CloseReason
+	timeout time.Duration // Options.ConnectTimeout
 }
 
-func (s *securer) Secure(c *engine.Conn) { s.layer.Client(c, s.config, 0) }
+func (s *securer) Secure(c *engine.Conn)  { s.layer.Client(c, s.config, 0) }
+func (s *securer) Secured(c *engine.Conn) { s.secured++ }
+func (s *securer) Broken(c *engine.Conn, r engine.CloseReason) error {
+	s.broken = append(s.broken, r)
+	return c.Err()
+}
 
 // every runs f with each kind of pool: for connections shared in turn, for one request each, and for
-// streams. ask makes a request and waits for its answer.
-func every(t *testing.T, o Options, f func(t *testing.T, m *mux, ask func() *call)) {
+// streams. ask makes a request and waits for its answer. The clients trust nobody unless change says so.
+func every(t *testing.T, change func(s *securer), f func(t *testing.T, m *mux, s *securer, ask func() *call)) {
 	for _, kind := range []string{"pool", "exclusive", "mux"} {
 		t.Run(kind, func(t *testing.T) {
-			o := o
-			o.Exclusive = kind == "exclusive"
-			m := openMux(t, o)
-			f(t, m, func() *call {
+			s := &securer{layer: tlsio.New(tlsio.Options{}), config: &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "origin"}}
+			if change != nil {
+				change(s)
+			}
+			m := openMux(t, Options{Exclusive: kind == "exclusive", Secure: s, ConnectTimeout: s.timeout})
+			f(t, m, s, func() *call {
 				k := newCall()
 				m.on(func() {
 					if kind == "mux" {
@@ -75,8 +84,7 @@ func every(t *testing.T, o Options, f func(t *testing.T, m *mux, ask func() *cal
 
 func TestSecureConnectionsAreUpAfterTheHandshake(t *testing.T) {
 	cert, roots := certificate(t)
-	o := Options{Secure: &securer{tlsio.New(tlsio.Options{}), &tls.Config{RootCAs: roots, ServerName: "origin"}}}
-	every(t, o, func(t *testing.T, m *mux, ask func() *call) {
+	every(t, func(s *securer) { s.config.RootCAs = roots }, func(t *testing.T, m *mux, s *securer, ask func() *call) {
 		got := make(chan string, 1)
 		go func() {
 			s := tls.Server(<-m.accepted, &tls.Config{Certificates: []tls.Certificate{cert}})
@@ -95,6 +103,9 @@ func TestSecureConnectionsAreUpAfterTheHandshake(t *testing.T) {
 			default:
 				t.Errorf("failed: %s, %v", k.failure, k.err)
 			}
+			if s.secured != 1 {
+				t.Errorf("heard of %d handshakes", s.secured)
+			}
 		})
 		if text := <-got; text != "hello" {
 			t.Errorf("the origin decrypted %q", text)
@@ -105,8 +116,7 @@ func TestSecureConnectionsAreUpAfterTheHandshake(t *testing.T) {
 
 func TestAHandshakeThatFailsIsAConnectFailure(t *testing.T) { // clusters.md 8
 	cert, _ := certificate(t)
-	o := Options{Secure: &securer{tlsio.New(tlsio.Options{}), &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "origin"}}}
-	every(t, o, func(t *testing.T, m *mux, ask func() *call) {
+	every(t, nil, func(t *testing.T, m *mux, s *securer, ask func() *call) {
 		done := make(chan error, 1)
 		go func() {
 			c := <-m.accepted
@@ -118,6 +128,9 @@ func TestAHandshakeThatFailsIsAConnectFailure(t *testing.T) { // clusters.md 8
 			var unknown *tls.CertificateVerificationError
 			if !k.failed || k.failure != ConnectFailure || !errors.As(k.err, &unknown) {
 				t.Errorf("failed %v: %s, %v", k.failed, k.failure, k.err)
+			}
+			if len(s.broken) != 1 || s.broken[0] != engine.HandshakeFailed || s.secured != 0 {
+				t.Errorf("heard of %v and %d handshakes", s.broken, s.secured)
 			}
 			if d := m.events.destroyed[0]; !d.Remote || d.Connected || m.events.failed != 1 || m.events.timeouts != 0 {
 				t.Errorf("%+v, %d failed", d, m.events.failed)
@@ -131,14 +144,9 @@ func TestAHandshakeThatFailsIsAConnectFailure(t *testing.T) { // clusters.md 8
 }
 
 func TestConnectTimeoutCoversTheHandshake(t *testing.T) {
-	o := Options{
-		Secure:         &securer{tlsio.New(tlsio.Options{}), &tls.Config{ServerName: "origin"}},
-		ConnectTimeout: 50 * time.Millisecond,
-	}
-	every(t, o, func(t *testing.T, m *mux, ask func() *call) {
-		var end net.Conn
+	every(t, func(s *securer) { s.timeout = 50 * time.Millisecond }, func(t *testing.T, m *mux, s *securer, ask func() *call) {
 		k := ask() // the origin accepts and says nothing
-		end = m.accept()
+		end := m.accept()
 		m.on(func() {
 			if !k.failed || k.failure != ConnectTimeout || m.events.timeouts != 1 {
 				t.Errorf("failed %v: %s, %d timeouts", k.failed, k.failure, m.events.timeouts)

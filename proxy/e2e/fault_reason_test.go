@@ -73,16 +73,17 @@ var endings = map[reason.Reason]ending{
 var elsewhere = map[reason.Reason]string{
 	reason.Overflow:            "TestMaxRequestsOverflow: a breaker that is open for ever would never be at rest",
 	reason.LocalConnectFailure: "TestDescriptorLimit: needs a process without descriptors",
+	reason.UpstreamRefused:     "TestHTTP2UpstreamEndings: only an HTTP/2 origin can say so",
+	reason.UpstreamReset:       "TestHTTP2UpstreamEndings: an HTTP/1 origin cannot reset a stream, only its connection (upstream_termination)",
+	reason.DownstreamReset:     "TestH2Resets: an HTTP/1 client cannot reset a stream, only its connection (downstream_closed)",
 }
 
 // unreachable lists reasons that neither an HTTP/1 request nor a TCP session ends with in this version,
 // and why.
 var unreachable = map[reason.Reason]string{
-	reason.None:            "means that the stream has not ended",
-	reason.UpstreamReset:   "an HTTP/1 origin cannot reset a stream, only its connection (upstream_termination)",
-	reason.DownstreamReset: "an HTTP/1 client cannot reset a stream, only its connection (downstream_closed)",
-	reason.MissingPath:     "an HTTP/1 request target is never empty: only CONNECT has no path, and it is refused before",
-	reason.OverloadShed:    "there is no overload manager in this version",
+	reason.None:         "means that the stream has not ended",
+	reason.MissingPath:  "an HTTP/1 request target is never empty: only CONNECT has no path, and it is refused before",
+	reason.OverloadShed: "there is no overload manager in this version",
 }
 
 // Every row of the reason table is the end of a request or a session in some test, or is explained above.

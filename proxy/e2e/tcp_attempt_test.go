@@ -25,7 +25,7 @@ func TestTCPNoUpstreamConnection(t *testing.T) {
 	}{
 		"refused (TCP-16)": {
 			origin: func(t *testing.T) []harness.Origin { return []harness.Origin{harness.Refusing(t)} },
-			line:   "UF,URX " + refused + " 1 connection refused",
+			line:   "UF,URX " + refused + " 1 connection_refused",
 			stats: harness.Stats{
 				onOrigin + "upstream_cx_total": 1, onOrigin + "upstream_cx_connect_fail": 1, onOrigin + "upstream_cx_connect_timeout": 0,
 				onOrigin + "upstream_cx_connect_attempts_exceeded": 1, onOrigin + "upstream_cx_destroy_remote": 1, onOrigin + "upstream_rq_pending_total": 1,
@@ -33,17 +33,17 @@ func TestTCPNoUpstreamConnection(t *testing.T) {
 		},
 		"refused three times (TCP-16)": {
 			origin: func(t *testing.T) []harness.Origin { return []harness.Origin{harness.Refusing(t)} },
-			proxy:  "max_connect_attempts: 3", line: "UF,URX " + refused + " 3 connection refused",
+			proxy:  "max_connect_attempts: 3", line: "UF,URX " + refused + " 3 connection_refused",
 			stats: harness.Stats{onOrigin + "upstream_cx_total": 3, onOrigin + "upstream_cx_connect_fail": 3, onOrigin + "upstream_cx_connect_attempts_exceeded": 1},
 		},
 		"refused four times with back-off (TCP-16)": {
 			origin: func(t *testing.T) []harness.Origin { return []harness.Origin{harness.Refusing(t)} },
-			proxy:  "max_connect_attempts: 4\nbackoff_options: { base_interval: 0.01s, max_interval: 0.02s }", line: "UF,URX " + refused + " 4 connection refused",
+			proxy:  "max_connect_attempts: 4\nbackoff_options: { base_interval: 0.01s, max_interval: 0.02s }", line: "UF,URX " + refused + " 4 connection_refused",
 			stats: harness.Stats{onOrigin + "upstream_cx_connect_fail": 4, onOrigin + "upstream_cx_connect_attempts_exceeded": 1},
 		},
 		"no answer (TCP-15)": {
 			origin:  func(t *testing.T) []harness.Origin { return []harness.Origin{harness.BlackHole(t)} },
-			cluster: "connect_timeout: 0.05s", line: "UF,URX " + slow + " 1 connection timed out",
+			cluster: "connect_timeout: 0.05s", line: "UF,URX " + slow + " 1 connection_timed_out",
 			stats: harness.Stats{
 				onOrigin + "upstream_cx_connect_fail": 1, onOrigin + "upstream_cx_connect_timeout": 1, onOrigin + "upstream_cx_connect_attempts_exceeded": 1,
 				onOrigin + "upstream_cx_destroy_local": 1,
@@ -51,7 +51,7 @@ func TestTCPNoUpstreamConnection(t *testing.T) {
 		},
 		"no answer twice (TCP-15, TCP-16)": {
 			origin:  func(t *testing.T) []harness.Origin { return []harness.Origin{harness.BlackHole(t)} },
-			cluster: "connect_timeout: 0.05s", proxy: "max_connect_attempts: 2", line: "UF,URX " + slow + " 2 connection timed out",
+			cluster: "connect_timeout: 0.05s", proxy: "max_connect_attempts: 2", line: "UF,URX " + slow + " 2 connection_timed_out",
 			stats: harness.Stats{onOrigin + "upstream_cx_connect_timeout": 2, onOrigin + "upstream_cx_connect_attempts_exceeded": 1},
 		},
 		"no host (TCP-14)": {
@@ -140,7 +140,7 @@ func TestTCPNextAttemptPicksAnew(t *testing.T) {
 		}
 		lines := p.AwaitLines(2)
 		for _, l := range lines {
-			if l != "- - 1 -" && l != "UF - 2 connection refused" {
+			if l != "- - 1 -" && l != "UF - 2 connection_refused" {
 				t.Errorf("line %q", l)
 			}
 		}

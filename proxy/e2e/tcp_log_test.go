@@ -64,9 +64,9 @@ func TestTCPLogWhileConnecting(t *testing.T) {
 		LogFormat: "%ACCESS_LOG_TYPE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %UPSTREAM_TRANSPORT_FAILURE_REASON%",
 	})
 	c := p.Dial().Send("12345")
-	harness.Eventually(t, "a periodic line", func() bool { return slices.Contains(p.Lines(), "TcpPeriodic UF 5 connection refused") })
+	harness.Eventually(t, "a periodic line", func() bool { return slices.Contains(p.Lines(), "TcpPeriodic UF 5 connection_refused") })
 	c.Reset()
-	harness.Eventually(t, "the last line", func() bool { return slices.Contains(p.Lines(), "TcpConnectionEnd UF,DC 5 connection refused") })
+	harness.Eventually(t, "the last line", func() bool { return slices.Contains(p.Lines(), "TcpConnectionEnd UF,DC 5 connection_refused") })
 }
 
 // What a line says of a session: its two connections, their addresses and bytes. Operators of HTTP
