@@ -107,9 +107,10 @@ func (m *mux) served() *call {
 func (m *mux) takes(n byte) {
 	m.t.Helper()
 	end := m.accept()
+	var c *MuxConn
+	m.on(func() { c = m.sessions[len(m.sessions)-1].mc }) // the answer may bring younger ones
 	_, _ = end.Write([]byte{n})
 	m.until("the limit is known", func() bool {
-		c := m.sessions[len(m.sessions)-1].mc
 		return c.known && c.limit == min(int(n), m.m.o.MaxStreams)
 	})
 }
