@@ -103,6 +103,15 @@ func (m *mux) served() *call {
 	return k
 }
 
+// of returns the session of a request's stream.
+func (m *mux) of(k *call) (s *session) {
+	m.on(func() { s = k.session })
+	return s
+}
+
+// same says whether two requests have streams of one connection.
+func (m *mux) same(a, b *call) bool { return m.of(a) == m.of(b) }
+
 // takes has the peer of the youngest connection say how many streams it takes.
 func (m *mux) takes(n byte) {
 	m.t.Helper()

@@ -120,8 +120,12 @@ func TestNoPipeToBeHadMeansCopying(t *testing.T) {
 	exchange(t, client, origin, random(2<<20, 8))
 	give()
 	copied := len(pipeEnds(t))
-	exchange(t, client, origin, random(16<<20, 9))
-	if spliced := len(pipeEnds(t)); copied != before || spliced <= before {
+	spliced := before
+	for try := 0; try < 10 && spliced <= before; try++ { // how many pieces are full is up to the kernel
+		exchange(t, client, origin, random(16<<20, 9))
+		spliced = len(pipeEnds(t))
+	}
+	if copied != before || spliced <= before {
 		t.Errorf("%d pipes at first, %d when there were no descriptors, %d in the end", before, copied, spliced)
 	}
 	_ = client.CloseWrite()

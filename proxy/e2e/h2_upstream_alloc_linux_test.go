@@ -1,3 +1,5 @@
+//go:build !sluicedebug
+
 //lint:file-ignore SA1019 the HTTP/2 of x/net is the peer
 
 package e2e

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the HTTP/2 of x/net is the peer
+
 package e2e
 
 import (
@@ -139,9 +141,7 @@ func TestAServerThatReadsNothing(t *testing.T) { // HC-77
 		t.Errorf("%d bytes wait", n)
 	}
 	for range 20 {
-		if err := f.WritePing(false, [8]byte{}); err != nil {
-			t.Fatal(err)
-		}
+		_ = f.WritePing(false, [8]byte{}) // fails once the connection has ended
 	}
 	if r := up.Read("POST"); r.Status != 502 {
 		t.Errorf("%d", r.Status)

@@ -1,10 +1,10 @@
 package stats
 
 // ClusterStats is cluster.<name>. (clusters.md 9, router.md 11.2). What discovery moves is cold; the
-// rest is moved by the loops. Names that only TLS, HTTP/3, EDS, health checks, outlier
-// detection, retries or internal redirects can move come with those, the HTTP/2 codec's with its first
-// connection (NewClusterHTTP2Stats); subsets and hashing have scopes
-// of their own; the circuit breakers' gauges are computed from the breakers (Registry.GaugeFunc).
+// rest is moved by the loops. Names that only TLS, HTTP/3, EDS, health checks, outlier detection, retries
+// or internal redirects can move come with those, the HTTP/2 codec's with its first connection
+// (NewClusterHTTP2Stats); subsets and hashing have scopes of their own; the circuit breakers' gauges are
+// computed from the breakers (Registry.GaugeFunc).
 type ClusterStats struct {
 	UpstreamCxTotal                     Counter `stat:"upstream_cx_total"`
 	UpstreamCxHTTP1Total                Counter `stat:"upstream_cx_http1_total"`

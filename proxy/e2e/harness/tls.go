@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -212,8 +213,11 @@ func (c *TLSClient) WantRefused(alert string) {
 // closed at the end of the test.
 func (p *Proxy) HTTPS(c *tls.Config) *http.Client {
 	tr := &http.Transport{
-		TLSClientConfig:     c,
-		Dial:                func(string, string) (net.Conn, error) { return net.DialTimeout("tcp", p.Addr, Patience) },
+		TLSClientConfig: c,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			d := net.Dialer{Timeout: Patience}
+			return d.DialContext(ctx, "tcp", p.Addr)
+		},
 		MaxIdleConnsPerHost: 16,
 	}
 	p.T.Cleanup(tr.CloseIdleConnections)
