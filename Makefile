@@ -49,7 +49,7 @@ bench: build ## CPU per request beside nginx, haproxy, h2o and net/http (about 2
 	go run ./bench/cmd/bench --full
 
 .PHONY: bench-quick
-bench-quick: build ## the same in under two minutes
+bench-quick: build ## the same in about two and a half minutes
 	go run ./bench/cmd/bench
 
 .PHONY: lint
