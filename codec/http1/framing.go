@@ -1,8 +1,6 @@
 package http1
 
 import (
-	"math"
-
 	"github.com/sluiceproxy/sluice/codec/header"
 )
 
@@ -40,7 +38,7 @@ func bodyFraming(o *Options, h *header.Head, noCoding bool) Err {
 		if h.Next(length) >= 0 {
 			return ErrContentLength
 		}
-		n := parseLength(h.Bytes(h.Fields[length].Value))
+		n := header.ParseLength(h.Bytes(h.Fields[length].Value))
 		if n < 0 {
 			return ErrContentLength
 		}
@@ -65,22 +63,6 @@ func bodyFraming(o *Options, h *header.Head, noCoding bool) Err {
 	}
 	h.Transfer = header.Chunked
 	return OK
-}
-
-// parseLength reads 1*DIGIT within 63 bits, -1 for anything else.
-func parseLength(b []byte) int64 {
-	if len(b) == 0 {
-		return -1
-	}
-	n := int64(0)
-	for _, c := range b {
-		d := int64(c) - '0'
-		if d < 0 || d > 9 || n > (math.MaxInt64-d)/10 {
-			return -1
-		}
-		n = n*10 + d
-	}
-	return n
 }
 
 // persistence sets Close and HasUpgrade from Connection (HC-36). Proxy-Connection counts for nothing.

@@ -99,7 +99,7 @@ func parseRequestLine(b []byte, i int, o *Options, h *header.Head) (end int, e E
 		if i == len(b) || b[i] != ' ' || i == start {
 			return 0, lineErr(b, start, ErrRequestLine)
 		}
-		h.Method = methodOf(b[start:i])
+		h.Method = header.MethodOf(b[start:i])
 		if h.Method == header.MethodOther && !o.AllowCustomMethods && !registered(b[start:i]) {
 			h.MethodText = span(start, i)
 			return 0, lineErr(b, start, ErrMethod)
@@ -162,31 +162,6 @@ func isVersion(v []byte) bool {
 
 func span(from, to int) header.Span {
 	return header.Span{Off: uint32(from), Len: uint32(to - from)}
-}
-
-// methodOf returns the identity of a method; methods are case-sensitive (RFC 9110 9.1).
-func methodOf(b []byte) header.Method {
-	switch string(b) {
-	case "GET":
-		return header.MethodGet
-	case "HEAD":
-		return header.MethodHead
-	case "POST":
-		return header.MethodPost
-	case "PUT":
-		return header.MethodPut
-	case "DELETE":
-		return header.MethodDelete
-	case "CONNECT":
-		return header.MethodConnect
-	case "OPTIONS":
-		return header.MethodOptions
-	case "TRACE":
-		return header.MethodTrace
-	case "PATCH":
-		return header.MethodPatch
-	}
-	return header.MethodOther
 }
 
 // registered says whether b is one of the further methods Envoy accepts without allow_custom_methods.

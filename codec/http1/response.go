@@ -122,7 +122,7 @@ func bodilessFraming(h *header.Head) Err {
 		return ErrTransferEncodingNotAllowed
 	}
 	if i := h.Index(header.ContentLength); i >= 0 {
-		if h.Next(i) >= 0 || parseLength(h.Bytes(h.Fields[i].Value)) != 0 {
+		if h.Next(i) >= 0 || header.ParseLength(h.Bytes(h.Fields[i].Value)) != 0 {
 			return ErrContentLengthNotAllowed
 		}
 		h.Remove(header.ContentLength)

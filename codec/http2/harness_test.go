@@ -366,7 +366,7 @@ func headOf(words string) *header.Head {
 		h.Status = uint16(n)
 		w = w[1:]
 	} else if len(w) >= 4 && !strings.Contains(w[0], "=") {
-		h.SetMethod(methodOf([]byte(w[0])), w[0])
+		h.SetMethod(header.MethodOf([]byte(w[0])), w[0])
 		h.SetScheme(w[1])
 		h.SetAuthority([]byte(w[2]))
 		h.SetPath([]byte(w[3]))
@@ -377,7 +377,7 @@ func headOf(words string) *header.Head {
 		id := header.Lookup([]byte(name))
 		h.AddBytes(id, []byte(name), []byte(value))
 		if id == header.ContentLength {
-			h.ContentLength = parseLength([]byte(value))
+			h.ContentLength = header.ParseLength([]byte(value))
 		}
 		h.HasUpgrade = h.HasUpgrade || id == header.Upgrade
 	}

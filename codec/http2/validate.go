@@ -2,7 +2,6 @@ package http2
 
 import (
 	"bytes"
-	"math"
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
@@ -87,7 +86,7 @@ func (m *fields) pseudo(text []byte, f *hpack.Field) Err {
 	switch f.Pseudo {
 	case hpack.Method:
 		h.MethodText = f.Value
-		if h.Method = methodOf(v); h.Method == header.MethodOther && !isToken(v) {
+		if h.Method = header.MethodOf(v); h.Method == header.MethodOther && !isToken(v) {
 			return ErrMethod
 		}
 	case hpack.Scheme:
@@ -158,7 +157,7 @@ func (m *fields) special(text []byte, f *hpack.Field) (keep bool, e Err) {
 	}
 	switch f.ID {
 	case header.ContentLength:
-		n := parseLength(v)
+		n := header.ParseLength(v)
 		if n < 0 || m.h.ContentLength >= 0 {
 			return false, ErrContentLength // HC-23: repeats too
 		}
@@ -322,47 +321,6 @@ func (c *Conn) finishResponse(st *Stream, m *fields, end bool) Err {
 		return bodyOf(st, h, end)
 	}
 	return OK
-}
-
-// methodOf returns the identity of a method; methods are case-sensitive (RFC 9110 9.1).
-func methodOf(b []byte) header.Method {
-	switch string(b) {
-	case "GET":
-		return header.MethodGet
-	case "HEAD":
-		return header.MethodHead
-	case "POST":
-		return header.MethodPost
-	case "PUT":
-		return header.MethodPut
-	case "DELETE":
-		return header.MethodDelete
-	case "CONNECT":
-		return header.MethodConnect
-	case "OPTIONS":
-		return header.MethodOptions
-	case "TRACE":
-		return header.MethodTrace
-	case "PATCH":
-		return header.MethodPatch
-	}
-	return header.MethodOther
-}
-
-// parseLength reads 1*DIGIT within 63 bits, -1 for anything else.
-func parseLength(b []byte) int64 {
-	if len(b) == 0 {
-		return -1
-	}
-	n := int64(0)
-	for _, c := range b {
-		d := int64(c) - '0'
-		if d < 0 || d > 9 || n > (math.MaxInt64-d)/10 {
-			return -1
-		}
-		n = n*10 + d
-	}
-	return n
 }
 
 // isToken says whether b is a token of one byte or more (RFC 9110 5.6.2).
