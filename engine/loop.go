@@ -103,6 +103,21 @@ func (l *Loop) Arm(t *wheel.Timer, d time.Duration) {
 	}
 }
 
+// ArmFirst arms t for the earliest of deadlines, which are times of Now's clock; 0
+// is none. An armed timer that is due at or before that stays as it is: its handler
+// is to look which deadline has come, and to call ArmFirst again.
+func (l *Loop) ArmFirst(t *wheel.Timer, deadlines []int64) {
+	first := int64(0)
+	for _, d := range deadlines {
+		if d != 0 && (first == 0 || d < first) {
+			first = d
+		}
+	}
+	if first != 0 && (!t.Armed() || t.Deadline() > first) {
+		l.Arm(t, time.Duration(first-l.Now()))
+	}
+}
+
 // Disarm cancels t; nothing when it is not armed. O(1).
 func (l *Loop) Disarm(t *wheel.Timer) { l.wheel.Remove(t) }
 

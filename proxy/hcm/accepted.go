@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
-	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
@@ -90,18 +89,4 @@ func (s *accepted) countClosed(c *engine.Conn, r engine.CloseReason, active bool
 	s.a.account.Broken(c, &s.facts, r)
 	s.a.account.Closed(c, &s.facts, nil)
 	s.a.unlink(s)
-}
-
-// armEarliest sets t for the earliest deadline that is not 0, unless it is due at or before that.
-func armEarliest(l *engine.Loop, t *wheel.Timer, deadlines []int64) {
-	first := int64(0)
-	for _, d := range deadlines {
-		if d != 0 && (first == 0 || d < first) {
-			first = d
-		}
-	}
-	if first == 0 || t.Armed() && t.Deadline() <= first {
-		return
-	}
-	l.Arm(t, time.Duration(first-l.Now()))
 }

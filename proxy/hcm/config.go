@@ -12,6 +12,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/route"
 	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 // Config is a connection manager compiled for use by every loop. Immutable. A stream keeps the one
@@ -90,17 +91,8 @@ func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d 
 
 // compileHTTP2 makes the codec's options and the table of its counters.
 func (c *Config) compileHTTP2(r *stats.Registry) {
-	o := &c.conf.HTTP2
-	c.h2 = http2.DefaultOptions()
-	c.h2.MaxConcurrentStreams = o.MaxConcurrentStreams
-	c.h2.InitialStreamWindow, c.h2.InitialConnWindow = int32(o.InitialStreamWindowSize), int32(o.InitialConnectionWindowSize)
-	c.h2.TableSize = o.HPACKTableSize
+	c.h2 = worker.HTTP2Options(&c.conf.HTTP2)
 	c.h2.MaxHeadBytes, c.h2.MaxFields, c.h2.Underscores = c.parse.MaxHeadBytes, c.parse.MaxFields, c.parse.Underscores
-	c.h2.AllowConnect, c.h2.StreamErrorOnInvalidMessage = o.AllowConnect, o.StreamErrorOnInvalidMessage
-	c.h2.MaxOutboundFrames, c.h2.MaxOutboundControlFrames = int(o.MaxOutboundFrames), int(o.MaxOutboundControlFrames)
-	c.h2.MaxConsecutiveEmptyFrames = o.MaxConsecutiveInboundFramesWithEmptyPayload
-	c.h2.MaxPriorityFramesPerStream = o.MaxInboundPriorityFramesPerStream
-	c.h2.MaxWindowUpdatesPerDataFrame = o.MaxInboundWindowUpdateFramesPerDataFrame
 	c.h2.MaxRequestsPerFeed = requestsPerFeed
 	s := stats.NewHTTP2Stats(r, "")
 	c.http2 = s

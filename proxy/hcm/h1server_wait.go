@@ -88,7 +88,7 @@ func (s *serverConn) beginUnparsed() *stream {
 }
 
 // arm sets the timer for the earliest deadline.
-func (s *serverConn) arm() { armEarliest(s.a.w.Loop, &s.timer, s.deadlines[:]) }
+func (s *serverConn) arm() { s.a.w.Loop.ArmFirst(&s.timer, s.deadlines[:]) }
 
 // OnTimer is the wheel's callback for the connection's deadlines. Whichever were due are either moved
 // into the future or cleared, so that the timer never fires for nothing.

@@ -1,8 +1,6 @@
 package hcm
 
 import (
-	"time"
-
 	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/engine/wheel"
 )
@@ -47,16 +45,8 @@ func (c *h2Client) answered(payload uint64) {
 
 // arm sets the timer for the earliest deadline, unless it is already due at or before that.
 func (c *h2Client) arm() {
-	first := int64(0)
-	for _, d := range [...]int64{c.settings, c.ping, c.pong} {
-		if d != 0 && (first == 0 || d < first) {
-			first = d
-		}
-	}
-	if first == 0 || c.timer.Armed() && c.timer.Deadline() <= first {
-		return
-	}
-	c.w.Loop.Arm(&c.timer, time.Duration(first-c.w.Loop.Now()))
+	deadlines := [...]int64{c.settings, c.ping, c.pong}
+	c.w.Loop.ArmFirst(&c.timer, deadlines[:])
 }
 
 // OnTimer is the wheel's callback.

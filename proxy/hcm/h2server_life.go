@@ -139,7 +139,7 @@ func (h *h2Conn) rest() {
 }
 
 // arm sets the timer for the earliest deadline.
-func (h *h2Conn) arm() { armEarliest(h.a.w.Loop, &h.timer, h.deadlines[:]) }
+func (h *h2Conn) arm() { h.a.w.Loop.ArmFirst(&h.timer, h.deadlines[:]) }
 
 // OnTimer is the wheel's callback for the connection's deadlines. Whichever were due are either moved
 // into the future or cleared.

@@ -156,18 +156,7 @@ func (st *stream) begin(w *worker.Worker, cfg *Config, d downstream, c *streamin
 func (st *stream) moved() { st.lastMove = st.w.Loop.Now() }
 
 // arm sets the timer for the earliest deadline, unless it is already due at or before that.
-func (st *stream) arm() {
-	first := int64(0)
-	for _, d := range st.deadlines {
-		if d != 0 && (first == 0 || d < first) {
-			first = d
-		}
-	}
-	if first == 0 || st.timer.Armed() && st.timer.Deadline() <= first {
-		return
-	}
-	st.w.Loop.Arm(&st.timer, time.Duration(first-st.w.Loop.Now()))
-}
+func (st *stream) arm() { st.w.Loop.ArmFirst(&st.timer, st.deadlines[:]) }
 
 // setDeadline starts (or with d == 0 clears) one deadline from now.
 func (st *stream) setDeadline(which int, d time.Duration) {

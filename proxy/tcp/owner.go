@@ -33,7 +33,7 @@ func (o *owner) OnRelayResumed(_ *relay.Tunnel, up bool) {
 func (o *owner) OnRelayFlush(*relay.Tunnel) {
 	o.flushing = true
 	if o.c != nil && (!o.c.WriteClosed() || o.c.WriteFailed()) { // else it ended in order, or OnRelayClosed will tell
-		o.endedBy(reason.SessionDownstreamReset) // whatever ends the flush
+		(*session)(o).endedBy(reason.SessionDownstreamReset) // whatever ends the flush
 	}
 	o.a.w.Stats.Inc(o.cfg.stats.UpstreamFlushTotal)
 	o.a.w.Stats.GaugeAdd(o.cfg.stats.UpstreamFlushActive, 1)
@@ -45,11 +45,11 @@ func (o *owner) OnRelayClosed(t *relay.Tunnel, c *engine.Conn, up bool, r engine
 	s := (*session)(o)
 	switch {
 	case t.Idled():
-		o.endedBy(reason.SessionIdle)
+		s.endedBy(reason.SessionIdle)
 	case up:
-		o.endedBy(endOf(r, reason.SessionUpstreamReset))
+		s.endedBy(endOf(r, reason.SessionUpstreamReset))
 	default:
-		o.endedBy(endOf(r, reason.SessionDownstreamReset))
+		s.endedBy(endOf(r, reason.SessionDownstreamReset))
 	}
 	if !up {
 		s.a.account.Broken(c, &s.facts, r)
@@ -61,14 +61,6 @@ func (o *owner) OnRelayClosed(t *relay.Tunnel, c *engine.Conn, up bool, r engine
 	pc := s.up
 	s.up = nil
 	pc.Lost(r)
-}
-
-// endedBy notes how the session ends, once.
-func (o *owner) endedBy(r reason.Reason) {
-	if o.why == reason.None {
-		o.why = r
-		o.flags |= r.Entry().Flag
-	}
 }
 
 // OnRelayDone ends the session.

@@ -168,10 +168,7 @@ func (s *session) OnWritable(*engine.Conn) {}
 func (s *session) OnClosed(c *engine.Conn, r engine.CloseReason) {
 	s.cancel()
 	s.a.account.Broken(c, &s.facts, r)
-	if s.why == reason.None {
-		s.why = endOf(r, reason.SessionDownstreamReset)
-		s.flags |= s.why.Entry().Flag
-	}
+	s.endedBy(endOf(r, reason.SessionDownstreamReset))
 	s.noteDownstream(c)
 	s.finish(c)
 }
@@ -196,9 +193,17 @@ func (s *session) cancel() {
 // end closes a session that does not relay, with nothing to flush. OnClosed follows.
 func (s *session) end(r reason.Reason, flags reason.Flag) {
 	s.cancel()
-	s.why = r
-	s.flags |= flags | r.Entry().Flag
+	s.endedBy(r)
+	s.flags |= flags
 	s.c.Close()
+}
+
+// endedBy notes how the session ends, once.
+func (s *session) endedBy(r reason.Reason) {
+	if s.why == reason.None {
+		s.why = r
+		s.flags |= r.Entry().Flag
+	}
 }
 
 // abort ends a session in any state, unflushed (TCP-52).
@@ -206,10 +211,7 @@ func (s *session) abort(r reason.Reason) {
 	switch s.state {
 	case closing:
 	case relaying:
-		if s.why == reason.None {
-			s.why = r
-			s.flags |= r.Entry().Flag
-		}
+		s.endedBy(r)
 		s.relay.Close()
 	default:
 		s.end(r, 0)

@@ -57,19 +57,9 @@ func (s *session) touch() {
 // arm makes the timer wait for the earliest deadline; a later one leaves an armed timer alone, which
 // then looks again when it fires.
 func (s *session) arm() {
-	if s.state == closing {
-		return
+	if s.state != closing {
+		s.a.w.Loop.ArmFirst(&s.timer, s.deadlines[:])
 	}
-	first := int64(0)
-	for _, d := range s.deadlines {
-		if d != 0 && (first == 0 || d < first) {
-			first = d
-		}
-	}
-	if first == 0 || s.timer.Armed() && s.timer.Deadline() <= first {
-		return
-	}
-	s.a.w.Loop.Arm(&s.timer, time.Duration(first-s.a.w.Loop.Now()))
 }
 
 // sessionTimer is a session one of whose deadlines may have passed.
@@ -132,8 +122,6 @@ func (s *session) endInOrder() {
 		s.abort(reason.Draining)
 		return
 	}
-	if s.why == reason.None {
-		s.why = reason.Draining
-	}
+	s.endedBy(reason.Draining)
 	s.relay.CloseFlush()
 }

@@ -47,7 +47,8 @@ func (w *Worker) adopt(c *cluster.Cluster) *Upstream {
 	u := &Upstream{C: c, w: w, balancer: cluster.NewBalancer(c, w.Random.Uint64()), endpoints: make(map[*cluster.Host]*Endpoint)}
 	u.Parse = http1.Options{MaxHeadBytes: c.Conf.MaxResponseHeadersKiB << 10, MaxFields: c.Conf.MaxHeadersCount, AllowHTTP10: true, EnableTrailers: c.Conf.HTTP1.EnableTrailers}
 	u.HeaderCase = http1.HeaderCase(c.Conf.HTTP1.HeaderCase)
-	u.HTTP2 = http2Options(c.Conf)
+	u.HTTP2 = HTTP2Options(&c.Conf.HTTP2)
+	u.HTTP2.MaxHeadBytes, u.HTTP2.MaxFields = u.Parse.MaxHeadBytes, u.Parse.MaxFields
 	if p := c.Conf.ProxyProtocol; p != nil {
 		for i := range p.Added {
 			if t, err := CompileTLV(&p.Added[i]); err == nil { // cluster.Manager refuses what is wrong
@@ -68,13 +69,13 @@ func (u *Upstream) HTTP2Stats() *stats.HTTP2Stats {
 	return u.http2Stats
 }
 
-// http2Options compiles a cluster's HTTP/2 options.
-func http2Options(c *conf.Cluster) http2.Options {
-	h, o := &c.HTTP2, http2.DefaultOptions()
+// HTTP2Options compiles what a listener and a cluster say of HTTP/2 in the same words; what is not in
+// the message (limits of heads) is the caller's.
+func HTTP2Options(h *conf.HTTP2Options) http2.Options {
+	o := http2.DefaultOptions()
 	o.MaxConcurrentStreams = h.MaxConcurrentStreams
 	o.InitialStreamWindow, o.InitialConnWindow = int32(h.InitialStreamWindowSize), int32(h.InitialConnectionWindowSize)
 	o.TableSize = h.HPACKTableSize
-	o.MaxHeadBytes, o.MaxFields = c.MaxResponseHeadersKiB<<10, c.MaxHeadersCount
 	o.AllowConnect = h.AllowConnect
 	o.StreamErrorOnInvalidMessage = h.StreamErrorOnInvalidMessage
 	o.MaxOutboundFrames, o.MaxOutboundControlFrames = int(h.MaxOutboundFrames), int(h.MaxOutboundControlFrames)
