@@ -146,12 +146,7 @@ func (st *stream) onRequestData(p []byte, end bool) {
 	if st.localReply || st.over {
 		return
 	}
-	st.att.requestData(p, end)
-	if end {
-		st.requestSent()
-		return
-	}
-	st.pauseWhenFull()
+	st.forwardData(p, end)
 }
 
 // pauseWhenFull stops the client while the origin is slow.
@@ -174,8 +169,7 @@ func (st *stream) onRequestTrailers() {
 	if st.localReply || st.over {
 		return
 	}
-	st.att.requestTrailers(&st.reqTrail)
-	st.requestSent()
+	st.forwardTrailers()
 }
 
 // onUpstreamDrained says that the origin has taken what was waiting, or is there at last.

@@ -92,6 +92,22 @@ func (st *stream) forward() {
 	}
 }
 
+// forwardData takes body bytes of the request to the origin; p is only valid during the call.
+func (st *stream) forwardData(p []byte, end bool) {
+	st.att.requestData(p, end)
+	if end {
+		st.requestSent()
+		return
+	}
+	st.pauseWhenFull()
+}
+
+// forwardTrailers ends the request towards the origin with the trailers in st.reqTrail.
+func (st *stream) forwardTrailers() {
+	st.att.requestTrailers(&st.reqTrail)
+	st.requestSent()
+}
+
 // routeTimers applies the route's deadlines over the manager's (routing.md 7.2, RT-77).
 func (st *stream) routeTimers(a *conf.RouteAction) {
 	if a.HasIdleTimeout {
