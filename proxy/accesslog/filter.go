@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
@@ -21,7 +22,7 @@ type Filter struct {
 	compare  conf.Comparison
 	value    uint64
 	flags    reason.Flag
-	header   *headerMatcher
+	header   *match.Header
 	filters  []*Filter
 	fraction conf.Fraction
 	types    uint32 // a bit for each streaminfo.LogType that passes
@@ -67,10 +68,14 @@ func compileFilter(c *conf.LogFilter, runtime map[string]string) (*Filter, error
 			f.flags |= flag
 		}
 	case conf.FilterHeader:
-		var err error
-		if f.header, err = compileHeaderMatcher(c.Header); err != nil {
+		if c.Header == nil {
+			return nil, errors.New("header: no matcher")
+		}
+		m, err := match.CompileHeader(c.Header)
+		if err != nil {
 			return nil, fmt.Errorf("header: %w", err)
 		}
+		f.header = &m
 	case conf.FilterRuntime:
 		if f.fraction.Denominator == 0 {
 			f.fraction.Denominator = 100
@@ -144,7 +149,7 @@ func (f *Filter) Match(i *streaminfo.Info) bool {
 		}
 		return i.Flags&f.flags != 0
 	case conf.FilterHeader:
-		return f.header.match(i.Request)
+		return f.header.Holds(i.Request, nil)
 	case conf.FilterRuntime:
 		return sample(i.Request)%f.fraction.Denominator < f.fraction.Numerator // AMB-18
 	case conf.FilterLogType:

@@ -15,14 +15,14 @@ import (
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
-	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/match"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 )
 
 // Policy is the forwarding and trust settings of one connection manager. Immutable.
 type Policy struct {
 	conf         *conf.HTTPConnectionManager
-	internalOnly []route.Name // internal_only_headers (RT-90)
+	internalOnly []match.Name // internal_only_headers (RT-90)
 	nodeCluster  string
 	nodeID       string
 	clientCert   secure.XFCCFields
@@ -66,7 +66,7 @@ func Compile(c *conf.HTTPConnectionManager, node conf.Node) *Policy {
 		clientCert: secure.XFCCFields{Cert: cert.Cert, Chain: cert.Chain, Subject: cert.Subject, URI: cert.URI, DNS: cert.DNS},
 	}
 	if c.Routes != nil {
-		p.internalOnly = route.NewNames(c.Routes.InternalOnlyHeaders)
+		p.internalOnly = match.NewNames(c.Routes.InternalOnlyHeaders)
 	}
 	return p
 }

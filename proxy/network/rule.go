@@ -4,10 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 
-	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
@@ -18,7 +17,7 @@ type rule struct {
 	prefix   netip.Prefix
 	from, to uint32
 	key      string
-	name     nameMatcher
+	name     match.Text
 }
 
 // compileRules compiles a list that may not be empty; at names it in errors.
@@ -64,7 +63,7 @@ func (r *rule) compile(c *conf.RBACRule, at string) (err error) {
 		if c.Kind == conf.RBACFilterState && c.Key == "" {
 			return fmt.Errorf("%s: the key is missing", at)
 		}
-		r.name, err = compileName(&c.Name)
+		r.name, err = match.CompileText(c.Name)
 	default:
 		err = fmt.Errorf("unknown kind %d", c.Kind)
 	}
@@ -97,14 +96,14 @@ func (r *rule) holds(f *streaminfo.Connection) bool {
 		port := uint32(f.Local.Port())
 		return f.Local.IsValid() && r.from <= port && port < r.to
 	case conf.RBACServerName:
-		return r.name.matches(f.ServerName())
+		return r.name.Matches(f.ServerName())
 	case conf.RBACDirectRemoteIP:
 		return r.within(f.DirectRemote())
 	case conf.RBACRemoteIP:
 		return r.within(f.Remote)
 	case conf.RBACFilterState:
 		v, ok := f.FilterState(r.key)
-		return ok && r.name.matches(v)
+		return ok && r.name.Matches(v)
 	}
 	return false
 }
@@ -121,68 +120,4 @@ func anyHolds(rules []rule, f *streaminfo.Connection) bool {
 // within says whether the address is of the prefix; the ends of unix sockets are of none.
 func (r *rule) within(a netip.AddrPort) bool {
 	return r.prefix.Contains(a.Addr().Unmap().WithZone(""))
-}
-
-// nameMatcher is a compiled conf.StringMatcher. Immutable.
-type nameMatcher struct {
-	kind  conf.StringMatchKind
-	value string // lower case when fold
-	fold  bool
-	regex *regexp.Regexp
-}
-
-func compileName(c *conf.StringMatcher) (nameMatcher, error) {
-	m := nameMatcher{kind: c.Kind, value: c.Value, fold: c.IgnoreCase}
-	if m.fold {
-		lower := []byte(m.value)
-		for i, b := range lower {
-			if 'A' <= b && b <= 'Z' {
-				lower[i] = b | 0x20
-			}
-		}
-		m.value = string(lower)
-	}
-	switch c.Kind {
-	case conf.MatchExact:
-	case conf.MatchPrefix, conf.MatchSuffix, conf.MatchContains:
-		if c.Value == "" {
-			return m, errors.New("an empty prefix, suffix or contains value matches everything")
-		}
-	case conf.MatchRegex:
-		// By itself first: "a)(b" is an error that the group around it would hide.
-		if _, err := regexp.Compile(c.Value); err != nil {
-			return m, fmt.Errorf("safe_regex: %w", err)
-		}
-		m.regex = regexp.MustCompile(`\A(?:` + c.Value + `)\z`)
-	default:
-		return m, fmt.Errorf("string matcher of unknown kind %d", c.Kind)
-	}
-	return m, nil
-}
-
-func (m *nameMatcher) matches(v []byte) bool {
-	n := len(m.value)
-	switch m.kind {
-	case conf.MatchExact:
-		return m.equal(v)
-	case conf.MatchPrefix:
-		return len(v) >= n && m.equal(v[:n])
-	case conf.MatchSuffix:
-		return len(v) >= n && m.equal(v[len(v)-n:])
-	case conf.MatchContains:
-		for ; len(v) >= n; v = v[1:] {
-			if m.equal(v[:n]) {
-				return true
-			}
-		}
-		return false
-	}
-	return m.regex.Match(v)
-}
-
-func (m *nameMatcher) equal(v []byte) bool {
-	if m.fold {
-		return header.EqualFold(v, m.value)
-	}
-	return string(v) == m.value
 }

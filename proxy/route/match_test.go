@@ -1,12 +1,7 @@
 package route
 
 import (
-	"math"
 	"testing"
-
-	"pgregory.net/rapid"
-
-	"strconv"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
@@ -155,18 +150,4 @@ func TestQueryMatchers(t *testing.T) {
 	refused(t, oneHost(forward("r", match)), "match.query_parameters[0].name")
 	match.QueryParameters = []*conf.QueryMatcher{{Name: "a", Kind: conf.MatchRange}}
 	refused(t, oneHost(forward("r", match)), "match.query_parameters[0]", "range")
-}
-
-func TestParseInt64AgainstStrconv(t *testing.T) {
-	check := func(s string) {
-		want, err := strconv.ParseInt(s, 10, 64)
-		got, ok := parseInt64([]byte(s))
-		if ok != (err == nil) || ok && got != want {
-			t.Errorf("parseInt64(%q) = %d, %v; strconv says %d, %v", s, got, ok, want, err)
-		}
-	}
-	for _, s := range []string{"", "-", "+", "+1", "-0", "00012", " 1", "1 ", "0x1", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "92233720368547758070", strconv.FormatUint(math.MaxUint64, 10)} {
-		check(s)
-	}
-	rapid.Check(t, func(t *rapid.T) { check(rapid.StringMatching(`[+-]?[0-9]{0,21}x?`).Draw(t, "s")) })
 }

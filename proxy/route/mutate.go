@@ -7,6 +7,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/format"
+	"github.com/sluiceproxy/sluice/proxy/match"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
@@ -16,7 +17,7 @@ type mutator []*level
 
 // level is the mutations of a route, a virtual host or a route configuration in one direction.
 type level struct {
-	remove []Name
+	remove []match.Name
 	add    []mutation
 	// dynamic: a value must be formatted, so all are before the first field changes.
 	dynamic bool
@@ -24,7 +25,7 @@ type level struct {
 
 // mutation is one HeaderValueOption.
 type mutation struct {
-	name   Name
+	name   match.Name
 	value  string            // when format is nil
 	format *format.Formatter // nil for a constant
 	action conf.AppendAction
@@ -55,7 +56,7 @@ func compileLevel(direction string, add []conf.HeaderValue, remove []string) (*l
 		if err := checkMutable(s); err != nil {
 			return nil, fmt.Errorf("%s_headers_to_remove[%d]: %w", direction, i, err)
 		}
-		l.remove = append(l.remove, NewName(s))
+		l.remove = append(l.remove, match.NewName(s))
 	}
 	for i := range add {
 		if err := l.add[i].compile(&add[i]); err != nil {
@@ -71,7 +72,7 @@ func checkMutable(name string) error {
 	if name == "host" || name != "" && name[0] == ':' {
 		return fmt.Errorf("%q cannot be changed by a header mutation; use a rewrite", name)
 	}
-	return checkName(name)
+	return match.CheckName(name)
 }
 
 func (m *mutation) compile(c *conf.HeaderValue) error {
@@ -87,7 +88,7 @@ func (m *mutation) compile(c *conf.HeaderValue) error {
 	if err != nil {
 		return fmt.Errorf("value: %w", err)
 	}
-	m.name, m.action, m.keep = NewName(c.Name), c.Action, c.KeepEmpty
+	m.name, m.action, m.keep = match.NewName(c.Name), c.Action, c.KeepEmpty
 	if s, ok := f.Static(); ok {
 		m.value = s
 	} else {
@@ -170,7 +171,7 @@ func (m *mutation) apply(h *header.Head, value []byte) {
 	apply(h, &m.name, m.action, value)
 }
 
-func apply(h *header.Head, n *Name, action conf.AppendAction, value []byte) {
+func apply(h *header.Head, n *match.Name, action conf.AppendAction, value []byte) {
 	switch action {
 	case conf.AppendIfExistsOrAdd:
 		h.Add(n.ID, n.Lower, value)
@@ -179,10 +180,10 @@ func apply(h *header.Head, n *Name, action conf.AppendAction, value []byte) {
 			h.Add(n.ID, n.Lower, value)
 		}
 	case conf.OverwriteIfExistsOrAdd:
-		n.set(h, value)
+		n.Set(h, value)
 	case conf.OverwriteIfExists:
 		if h.Find(n.ID, n.Lower) >= 0 {
-			n.set(h, value)
+			n.Set(h, value)
 		}
 	}
 }
@@ -193,6 +194,6 @@ func ApplyHeader(h *header.Head, c *conf.HeaderValue, value []byte) {
 	if len(value) == 0 && !c.KeepEmpty {
 		return
 	}
-	n := NewName(c.Name)
+	n := match.NewName(c.Name)
 	apply(h, &n, c.Action, value)
 }

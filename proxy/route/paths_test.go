@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 )
 
 func TestPathSpecifiers(t *testing.T) {
@@ -136,7 +137,7 @@ func TestInternalOnlyNames(t *testing.T) {
 	c := oneHost()
 	c.InternalOnlyHeaders = []string{"x-secret", "x-envoy-retry-on"}
 	got := mustCompile(t, c).InternalOnly()
-	if len(got) != 2 || got[0].Lower != "x-secret" || got[1] != NewName("x-envoy-retry-on") {
+	if len(got) != 2 || got[0].Lower != "x-secret" || got[1] != match.NewName("x-envoy-retry-on") {
 		t.Errorf("got %v", got)
 	}
 	c.InternalOnlyHeaders = []string{"ok", "X-Upper"}

@@ -7,6 +7,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 )
 
 // RewriteOptions are the facts a rewrite needs beside the route.
@@ -36,10 +37,10 @@ func (r *Route) compileRewrites(a *conf.RouteAction) error {
 	}
 	if a.HostRewriteHeader != "" {
 		hosts++
-		if err := checkName(a.HostRewriteHeader); err != nil {
+		if err := match.CheckName(a.HostRewriteHeader); err != nil {
 			return fmt.Errorf("host_rewrite_header: %w", err)
 		}
-		n := NewName(a.HostRewriteHeader)
+		n := match.NewName(a.HostRewriteHeader)
 		r.rewriteHeader = &n
 	}
 	if hosts > 1 {
@@ -62,7 +63,7 @@ func (r *Route) RewriteRequest(h *header.Head, o RewriteOptions) {
 		}
 	case r.rewriteHeader != nil:
 		// The value may be the client's: one that is no authority would break the Host field.
-		if v, ok := r.rewriteHeader.first(h); ok && http1.ValidAuthority(v) {
+		if v, ok := r.rewriteHeader.First(h); ok && http1.ValidAuthority(v) {
 			setHost(h, a, v, o.SuppressEnvoyHeaders)
 		}
 	}

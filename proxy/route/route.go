@@ -7,19 +7,20 @@ import (
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 )
 
 // Route is a compiled route. Immutable.
 type Route struct {
 	Config   *conf.Route
-	headers  []headerMatch
+	headers  []match.Header
 	queries  []queryMatch
 	request  mutator
 	response mutator
 
-	clusterHeader *Name // cluster_header; nil for a fixed name
+	clusterHeader *match.Name // cluster_header; nil for a fixed name
 	cluster       []byte
-	rewriteHeader *Name // host_rewrite_header
+	rewriteHeader *match.Name // host_rewrite_header
 	hostLiteral   []byte
 	status        uint16 // of a redirect
 	kind          Kind
@@ -34,7 +35,7 @@ func (r *Route) Cluster(h *header.Head) []byte {
 	if r.clusterHeader.Lower == authorityName {
 		return h.Bytes(h.Authority)
 	}
-	v, _ := r.clusterHeader.first(h)
+	v, _ := r.clusterHeader.First(h)
 	return v
 }
 
@@ -125,12 +126,9 @@ func (r *Route) compileMatch(m *conf.RouteMatch) error {
 			return fmt.Errorf("path_separated_prefix: %q must have two characters or more, no '?' or '#', and not end in '/'", p)
 		}
 	}
-	for i, hm := range m.Headers {
-		c, err := compileHeader(hm)
-		if err != nil {
-			return fmt.Errorf("headers[%d].%w", i, err)
-		}
-		r.headers = append(r.headers, c)
+	var err error
+	if r.headers, err = compileHeaders(m.Headers); err != nil {
+		return err
 	}
 	for i, qm := range m.QueryParameters {
 		c, err := compileQuery(qm)
@@ -151,11 +149,11 @@ func (b *builder) action(r *Route, a *conf.RouteAction) error {
 			return fmt.Errorf(`cluster_header: "host" is written ":authority"`)
 		}
 		if a.ClusterHeader != authorityName {
-			if err := checkName(a.ClusterHeader); err != nil {
+			if err := match.CheckName(a.ClusterHeader); err != nil {
 				return fmt.Errorf("cluster_header: %w", err)
 			}
 		}
-		n := NewName(a.ClusterHeader)
+		n := match.NewName(a.ClusterHeader)
 		r.clusterHeader = &n
 	} else {
 		b.clusters[a.Cluster] = true

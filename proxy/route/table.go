@@ -7,16 +7,17 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 )
 
 // Table is a compiled RouteConfiguration. Immutable; shared by all loops. A stream keeps the table
 // it was routed with.
 type Table struct {
 	hosts       hostIndex
-	hostHeader  *Name // vhost_header; nil: the authority
+	hostHeader  *match.Name // vhost_header; nil: the authority
 	ignorePort  bool
 	ignoreParam bool
-	internal    []Name
+	internal    []match.Name
 	clusters    []string
 }
 
@@ -87,18 +88,18 @@ func Compile(c *conf.RouteConfiguration, o Options) (*Table, error) {
 func compile(c *conf.RouteConfiguration) (*Table, error) {
 	t := &Table{ignorePort: c.IgnorePortInHostMatching, ignoreParam: c.IgnorePathParameters}
 	if c.VirtualHostHeader != "" {
-		if err := checkName(c.VirtualHostHeader); err != nil {
+		if err := match.CheckName(c.VirtualHostHeader); err != nil {
 			return nil, fmt.Errorf("vhost_header: %w", err)
 		}
-		n := NewName(c.VirtualHostHeader)
+		n := match.NewName(c.VirtualHostHeader)
 		t.hostHeader = &n
 	}
 	for i, s := range c.InternalOnlyHeaders {
-		if err := checkName(s); err != nil {
+		if err := match.CheckName(s); err != nil {
 			return nil, fmt.Errorf("internal_only_headers[%d]: %w", i, err)
 		}
 	}
-	t.internal = NewNames(c.InternalOnlyHeaders)
+	t.internal = match.NewNames(c.InternalOnlyHeaders)
 	base, err := compileLevels(&c.Headers)
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func compile(c *conf.RouteConfiguration) (*Table, error) {
 }
 
 // InternalOnly returns internal_only_headers (RT-90). Read-only.
-func (t *Table) InternalOnly() []Name { return t.internal }
+func (t *Table) InternalOnly() []match.Name { return t.internal }
 
 // Clusters returns the names of the clusters routes refer to, sorted; cluster_header routes add none.
 // Read-only.
@@ -172,7 +173,7 @@ func (t *Table) Match(in *Input) Result {
 func (t *Table) host(h *header.Head) []byte {
 	host := h.Bytes(h.Authority)
 	if t.hostHeader != nil {
-		host, _ = t.hostHeader.first(h)
+		host, _ = t.hostHeader.First(h)
 	}
 	if t.ignorePort {
 		host = http1.StripPort(host)

@@ -1,4 +1,4 @@
-package route
+package match
 
 import (
 	"fmt"
@@ -27,16 +27,16 @@ func NewNames(lower []string) []Name {
 	return out
 }
 
-// first returns the value of the first field of that name and whether there is one.
-func (n *Name) first(h *header.Head) ([]byte, bool) {
+// First returns the value of the first field of that name and whether there is one.
+func (n *Name) First(h *header.Head) ([]byte, bool) {
 	if i := h.Find(n.ID, n.Lower); i >= 0 {
 		return h.Bytes(h.Fields[i].Value), true
 	}
 	return nil, false
 }
 
-// set makes value the only value of the name.
-func (n *Name) set(h *header.Head, value []byte) {
+// Set makes value the only value of the name.
+func (n *Name) Set(h *header.Head, value []byte) {
 	i := h.Find(n.ID, n.Lower)
 	if i < 0 {
 		h.Add(n.ID, n.Lower, value)
@@ -48,10 +48,13 @@ func (n *Name) set(h *header.Head, value []byte) {
 	h.SetAt(i, value)
 }
 
-// checkName says whether s is a lower-case field-name token (RFC 9110 5.1).
-func checkName(s string) error {
+// CheckName says whether s is a lower-case field-name token (RFC 9110 5.1).
+func CheckName(s string) error {
 	if s == "" {
-		return fmt.Errorf("empty header name")
+		return fmt.Errorf("must not be empty")
+	}
+	if s[0] == ':' {
+		return fmt.Errorf("there is no header %s", s)
 	}
 	for i := 0; i < len(s); i++ {
 		if !isLowerToken(s[i]) {
