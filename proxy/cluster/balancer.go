@@ -30,12 +30,23 @@ type Balancer struct {
 }
 
 // lane is this loop's half of a part: where it is in the hosts of each group.
-type lane struct{ groups []group }
+type lane struct {
+	part   *part
+	shares []portion // what decides where a request goes that has no wishes
+	groups []group   // two of each level: healthy, degraded
+}
+
+// portion is the requests whose random percentage is under upTo, and not under that of the one before.
+type portion struct {
+	upTo  uint64
+	group int
+}
 
 // group is the hosts that get one share of the requests: the healthy or the
-// degraded ones of a level, or all of them in a panic.
+// degraded ones of a level, or all of them in a panic. It is made when first used.
 type group struct {
-	upTo  uint64 // percentage, cumulative
+	made  bool
+	panic bool
 	hosts []*Host
 	loads []*HostLoad // of hosts; nil when the policy does not look at them
 	next  int         // round robin
@@ -43,7 +54,6 @@ type group struct {
 	table table       // when the policy looks hosts up by a hash; else nil
 	// weight is the sum of the hosts', for hash_balance_factor.
 	weight float64
-	panic  bool
 }
 
 // NewBalancer returns a balancer for c. seed sets where the rotation starts, so
@@ -88,13 +98,39 @@ func (b *Balancer) PickFor(random uint64, c *Choice) *Host {
 	return b.pick(&b.whole, random, c)
 }
 
+// pick chooses among the hosts of a lane, again while the request's judge refuses.
 func (b *Balancer) pick(l *lane, random uint64, c *Choice) *Host {
+	key := random
 	if b.hashes && c != nil && c.HasHash {
-		random = c.Hash // of the level too: a key keeps to one; CL-11 without
+		key = c.Hash // of the level too: a key keeps to one; CL-11 without
 	}
-	g := l.choose(random)
-	if g == nil {
-		return nil
+	h := b.pickOnce(l, key, 0, c)
+	if c == nil || c.Judge == nil {
+		return h
+	}
+	for n := 1; n <= c.Again && h != nil && c.Judge.Refuses(h); n++ {
+		if !b.hashes {
+			key = mix(key)
+		}
+		h = b.pickOnce(l, key, n, c)
+	}
+	return h
+}
+
+// pickOnce chooses a host; again counts the refusals so far.
+func (b *Balancer) pickOnce(l *lane, key uint64, again int, c *Choice) *Host {
+	n := -1
+	if c != nil && c.Tried != nil {
+		n = l.chooseUntried(key, c.Tried)
+	}
+	if n < 0 {
+		if n = l.choose(key); n < 0 {
+			return nil
+		}
+	}
+	g := &l.groups[n]
+	if !g.made {
+		b.makeGroup(l, n)
 	}
 	if g.panic {
 		b.count(b.cluster.Stats.LbHealthyPanic)
@@ -103,13 +139,13 @@ func (b *Balancer) pick(l *lane, random uint64, c *Choice) *Host {
 	case len(g.hosts) == 1:
 		return g.hosts[0]
 	case g.table != nil && b.balance > 0:
-		return g.bounded(random, g.table.pick(random), b.balance)
+		return g.bounded(key, g.table.pick(key, again), b.balance)
 	case g.table != nil:
-		return g.hosts[g.table.pick(random)]
+		return g.hosts[g.table.pick(key, again)]
 	case b.policy == conf.Random:
-		return g.hosts[draw(random, len(g.hosts))]
+		return g.hosts[draw(key, len(g.hosts))]
 	case b.policy == conf.LeastRequest && g.edf == nil:
-		return g.leastOf(random, b.choices)
+		return g.leastOf(key, b.choices)
 	case b.policy == conf.LeastRequest:
 		return g.edf.nextByLoad()
 	case g.edf != nil:
@@ -118,19 +154,65 @@ func (b *Balancer) pick(l *lane, random uint64, c *Choice) *Host {
 	return g.rotate()
 }
 
-// choose returns the group a request with these random bits belongs to.
-func (l *lane) choose(random uint64) *group {
-	if len(l.groups) == 1 {
-		return &l.groups[0]
+// choose returns the group a request with these random bits belongs to; -1: there is no host.
+func (l *lane) choose(random uint64) int {
+	if len(l.shares) == 1 {
+		return l.shares[0].group
 	}
-	share := random % 100
-	for i := range l.groups {
-		if share < l.groups[i].upTo {
-			return &l.groups[i]
+	percent := random % 100
+	for i := range l.shares {
+		if percent < l.shares[i].upTo {
+			return l.shares[i].group
 		}
 	}
-	return nil
+	return -1
 }
+
+// chooseUntried is choose with the loads that the levels would have without those tried; -1 when no
+// host is usable anywhere. With every level tried it begins anew.
+func (l *lane) chooseUntried(random uint64, tried *Tried) int {
+	levels := l.part.levels
+	sum := availableUntried(levels, tried)
+	if sum == 0 {
+		tried.Reset()
+		if sum = availableUntried(levels, tried); sum == 0 {
+			return -1
+		}
+	}
+	percent, upTo, first := uint32(random%100), uint32(0), -1
+	for kind := range 2 {
+		for i := range levels {
+			if levels[i].available[kind] == 0 || tried.Has(uint32(i)) {
+				continue
+			}
+			if first < 0 {
+				first = groupOf(i, kind)
+			}
+			if upTo += levels[i].available[kind] * 100 / sum; percent < upTo {
+				return groupOf(i, kind)
+			}
+		}
+	}
+	return first // what rounding leaves
+}
+
+func availableUntried(levels []Level, tried *Tried) (sum uint32) {
+	for i := range levels {
+		if !tried.Has(uint32(i)) {
+			sum += levels[i].available[healthyKind] + levels[i].available[degradedKind]
+		}
+	}
+	return min(100, sum)
+}
+
+// The kinds of hosts that are balanced apart.
+const (
+	healthyKind = iota
+	degradedKind
+	numKinds
+)
+
+func groupOf(level, kind int) int { return numKinds*level + kind }
 
 func (g *group) rotate() *Host {
 	h := g.hosts[g.next]
@@ -170,20 +252,15 @@ func (b *Balancer) adopt(set *HostSet) {
 
 // enter makes l this loop's half of p.
 func (b *Balancer) enter(l *lane, p *part) {
-	l.groups = l.groups[:0]
+	l.part, l.shares, l.groups = p, l.shares[:0], make([]group, numKinds*len(p.levels))
 	upTo := uint64(0)
-	add := func(share uint32, level *Level, hosts []*Host, t table) {
-		if share == 0 {
-			return
+	for kind := range numKinds {
+		for i := range p.levels {
+			if load := p.levels[i].load(kind); load > 0 {
+				upTo += uint64(load)
+				l.shares = append(l.shares, portion{upTo, groupOf(i, kind)})
+			}
 		}
-		upTo += uint64(share)
-		l.groups = append(l.groups, b.newGroup(upTo, level.usable(hosts), t, level.Panic))
-	}
-	for i := range p.levels {
-		add(p.levels[i].HealthyLoad, &p.levels[i], p.levels[i].Healthy, p.levels[i].healthy)
-	}
-	for i := range p.levels {
-		add(p.levels[i].DegradedLoad, &p.levels[i], p.levels[i].Degraded, p.levels[i].degraded)
 	}
 }
 
@@ -202,10 +279,14 @@ func (b *Balancer) dropLoads() {
 	}
 }
 
-func (b *Balancer) newGroup(upTo uint64, hosts []*Host, t table, panicking bool) group {
-	g := group{upTo: upTo, hosts: hosts, table: t, panic: panicking, next: int(b.seed % uint64(len(hosts)))}
+// makeGroup fills in group n of a lane. Cold: once for each set of hosts.
+func (b *Balancer) makeGroup(l *lane, n int) {
+	level, kind := &l.part.levels[n/numKinds], n%numKinds
+	hosts := level.usable(kind)
+	g := &l.groups[n]
+	*g = group{made: true, hosts: hosts, table: level.tables[kind], panic: level.Panic, next: int(b.seed % uint64(len(hosts)))}
 	if b.policy == conf.Random || b.hashes && b.balance == 0 {
-		return g
+		return
 	}
 	g.loads = make([]*HostLoad, len(hosts))
 	equal := true
@@ -215,7 +296,7 @@ func (b *Balancer) newGroup(upTo uint64, hosts []*Host, t table, panicking bool)
 	}
 	g.weight = float64(totalWeight(hosts))
 	if equal || b.hashes {
-		return g
+		return
 	}
 	g.edf = newSchedule(hosts, g.loads)
 	for range g.next {
@@ -225,7 +306,6 @@ func (b *Balancer) newGroup(upTo uint64, hosts []*Host, t table, panicking bool)
 			g.edf.next()
 		}
 	}
-	return g
 }
 
 // draw maps random bits evenly to [0, n), by their high half: choosing the level

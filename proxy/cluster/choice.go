@@ -11,15 +11,42 @@ import (
 )
 
 // Choice is what a request or connection says about the host it wants. The zero
-// value, like nil, wants any.
+// value, like nil, wants any. It is read during the call only.
 type Choice struct {
+	// Random chooses the priority level, and the host where the policy is random; 0: the loop draws
+	// anew. A retry that wants another host gives other bits.
+	Random uint64
 	// Hash chooses the host of a RING_HASH or MAGLEV cluster when HasHash; the same
 	// hash gets the same host. Other policies ignore it.
 	Hash    uint64
 	HasHash bool
 	// Criteria choose the subset; nil: none. Ignored without lb_subset_config.
 	Criteria *Criteria
+	// Tried are priorities to keep away from (retry_priority previous_priorities); nil: none.
+	Tried *Tried
+	// Judge is asked about each host that is chosen; while it refuses, the balancer chooses again, at
+	// most Again times; then the last one stands (retry_host_predicate,
+	// host_selection_retry_max_attempts). nil: nobody is asked.
+	Judge HostJudge
+	Again int
 }
+
+// HostJudge says which hosts a request does not want: those it was at already, say. Asked on the loop,
+// within the choice; it must not allocate.
+type HostJudge interface{ Refuses(h *Host) bool }
+
+// Tried is a set of priorities, for Choice. The balancer empties it when no other priority is left. The
+// zero value is empty.
+type Tried [(maxPriority + 64) / 64]uint64
+
+// Add puts a priority in.
+func (t *Tried) Add(priority uint32) { t[priority/64] |= 1 << (priority % 64) }
+
+// Has reports whether a priority is in.
+func (t *Tried) Has(priority uint32) bool { return t[priority/64]&(1<<(priority%64)) != 0 }
+
+// Reset empties it.
+func (t *Tried) Reset() { *t = Tried{} }
 
 // Hash returns the hash of a key as Envoy's hash policies compute it (a source
 // address as text, a filter state's value): xxHash64 with seed 0.

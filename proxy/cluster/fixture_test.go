@@ -12,6 +12,9 @@ import (
 
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
+
+	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -212,4 +215,11 @@ func (z *zone) fail(key string) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	delete(z.answers, key)
+}
+
+func newRegistry() *stats.Registry { return stats.NewRegistry() }
+
+// endpointAt is the nth endpoint of tests, at a priority.
+func endpointAt(n int, priority uint32) *conf.Endpoint {
+	return &conf.Endpoint{Address: addressOf(n), Weight: 1, Priority: priority}
 }

@@ -216,7 +216,7 @@ func TestMoreHostsThanTwoBytesCount(t *testing.T) {
 	m := newMaglev(c, hosts)
 	seen := make(map[int]bool)
 	for key := range m.size {
-		seen[m.pick(key)] = true
+		seen[m.pick(key, 0)] = true
 	}
 	if m.narrow != nil || len(seen) != len(hosts) || m.least != 1 {
 		t.Errorf("%d of %d hosts have a slot, least %d", len(seen), len(hosts), m.least)
@@ -372,7 +372,7 @@ func TestBoundedLoad(t *testing.T) {
 			sum += uint64(w)
 		}
 		hash := rapid.Uint64().Draw(rt, "one key for all")
-		if first := pickHash(b, hash); first != c.Hosts().Hosts[c.Hosts().whole.table().pick(hash)] {
+		if first := pickHash(b, hash); first != c.Hosts().Hosts[c.Hosts().whole.table().pick(hash, 0)] {
 			rt.Fatal("an idle host is not the one of the hash")
 		}
 		for range 200 {

@@ -36,6 +36,7 @@ type Host struct {
 	Secure *secure.Upstream
 
 	breakers [2]*HostBreaker
+	record   *record                        // nil: nobody minds what becomes of requests
 	moved    atomic.Pointer[netip.AddrPort] // nil until a LOGICAL_DNS host moved
 }
 
@@ -74,6 +75,9 @@ func newHost(e *conf.Endpoint, addr netip.AddrPort) *Host {
 type HostLoad struct {
 	CxTotal, CxActive, CxConnectFail                 uint64
 	RqTotal, RqSuccess, RqError, RqTimeout, RqActive uint64
+	// What outlier detection computes rates of: answers, and tries to get one where those are counted
+	// apart; only with outlier detection.
+	Answers, GoodAnswers, Tries, GoodTries uint64
 }
 
 // Add adds another loop's counts.
@@ -86,4 +90,8 @@ func (l *HostLoad) Add(o *HostLoad) {
 	l.RqError += o.RqError
 	l.RqTimeout += o.RqTimeout
 	l.RqActive += o.RqActive
+	l.Answers += o.Answers
+	l.GoodAnswers += o.GoodAnswers
+	l.Tries += o.Tries
+	l.GoodTries += o.GoodTries
 }

@@ -29,7 +29,9 @@ type Level struct {
 	// Panic says that too few hosts are healthy: requests go to all of them (CL-22).
 	Panic bool
 
-	healthy, degraded table // of the hosts that get the loads; nil when the policy needs none
+	// available is the part of the hosts of each kind that is usable, in percent, overprovisioned.
+	available [numKinds]uint32
+	tables    [numKinds]table // of the hosts that get the loads; nil when the policy needs none
 }
 
 // part is hosts that are balanced on their own: the whole cluster, or one subset
@@ -85,37 +87,47 @@ func newPart(c *conf.Cluster, hosts []*Host, old *part) *part {
 	distribute(p.levels)
 	for i := range p.levels {
 		l := &p.levels[i]
-		if l.HealthyLoad > 0 {
-			l.healthy = newTable(c, l.usable(l.Healthy))
+		if len(l.Hosts) == 0 {
+			continue
+		}
+		if hosts := l.usable(healthyKind); len(hosts) > 0 {
+			l.tables[healthyKind] = newTable(c, hosts)
 		}
 		switch {
-		case l.DegradedLoad > 0 && l.Panic && l.healthy != nil:
-			l.degraded = l.healthy
-		case l.DegradedLoad > 0:
-			l.degraded = newTable(c, l.usable(l.Degraded))
+		case l.Panic:
+			l.tables[degradedKind] = l.tables[healthyKind]
+		case len(l.Degraded) > 0:
+			l.tables[degradedKind] = newTable(c, l.Degraded)
 		}
 	}
 	return p
 }
 
-// usable returns which hosts get the requests meant for hosts: in a panic all.
-func (l *Level) usable(hosts []*Host) []*Host {
-	if l.Panic {
+// usable returns which hosts get the requests meant for those of one kind: in a panic all.
+func (l *Level) usable(kind int) []*Host {
+	switch {
+	case l.Panic:
 		return l.Hosts
+	case kind == healthyKind:
+		return l.Healthy
 	}
-	return hosts
+	return l.Degraded
+}
+
+func (l *Level) load(kind int) uint32 {
+	if kind == healthyKind {
+		return l.HealthyLoad
+	}
+	return l.DegradedLoad
 }
 
 // table returns the one that serves the most preferred hosts, for the gauges.
 func (p *part) table() table {
-	for i := range p.levels {
-		if t := p.levels[i].healthy; t != nil {
-			return t
-		}
-	}
-	for i := range p.levels {
-		if t := p.levels[i].degraded; t != nil {
-			return t
+	for kind := range numKinds {
+		for i := range p.levels {
+			if l := &p.levels[i]; l.load(kind) > 0 && l.tables[kind] != nil {
+				return l.tables[kind]
+			}
 		}
 	}
 	return nil

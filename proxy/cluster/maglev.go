@@ -105,7 +105,10 @@ func fill(slots []uint32, claims []claim) {
 	}
 }
 
-func (m *maglev) pick(key uint64) int {
+func (m *maglev) pick(key uint64, again int) int {
+	if again > 0 {
+		key ^= -uint64(again)
+	}
 	switch {
 	case m.narrow != nil:
 		return int(m.narrow[key%m.size])

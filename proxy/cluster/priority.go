@@ -15,12 +15,12 @@ const (
 // leaves goes to the first level that has any (CL-20, CL-21). Levels below the
 // panic threshold use all their hosts, but only when the sum is under 100 (CL-22).
 func distribute(levels []Level) {
-	healthy, degraded := make([]uint32, len(levels)), make([]uint32, len(levels))
 	sum := uint32(0)
 	for i := range levels {
-		healthy[i] = availability(len(levels[i].Healthy), len(levels[i].Hosts))
-		degraded[i] = availability(len(levels[i].Degraded), len(levels[i].Hosts))
-		sum += healthy[i] + degraded[i]
+		l := &levels[i]
+		l.available[healthyKind] = availability(len(l.Healthy), len(l.Hosts))
+		l.available[degradedKind] = availability(len(l.Degraded), len(l.Hosts))
+		sum += l.available[healthyKind] + l.available[degradedKind]
 	}
 	sum = min(100, sum)
 	if sum < 100 {
@@ -34,11 +34,11 @@ func distribute(levels []Level) {
 	}
 	left := uint32(100)
 	for i := range levels {
-		levels[i].HealthyLoad = min(left, healthy[i]*100/sum)
+		levels[i].HealthyLoad = min(left, levels[i].available[healthyKind]*100/sum)
 		left -= levels[i].HealthyLoad
 	}
 	for i := range levels {
-		levels[i].DegradedLoad = min(left, degraded[i]*100/sum)
+		levels[i].DegradedLoad = min(left, levels[i].available[degradedKind]*100/sum)
 		left -= levels[i].DegradedLoad
 	}
 	if left > 0 {

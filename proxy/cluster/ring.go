@@ -59,7 +59,7 @@ func newRing(c *conf.Cluster, hosts []*Host) *ring {
 	return r
 }
 
-func (r *ring) pick(key uint64) int {
+func (r *ring) pick(key uint64, again int) int {
 	if len(r.points) == 0 {
 		return 0
 	}
@@ -74,6 +74,9 @@ func (r *ring) pick(key uint64) int {
 	}
 	if from == len(r.points) {
 		from = 0
+	}
+	if again > 0 {
+		from = (from + again) % len(r.points)
 	}
 	return int(r.points[from].host)
 }

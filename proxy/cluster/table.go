@@ -5,8 +5,9 @@ import "github.com/sluiceproxy/sluice/proxy/conf"
 // table finds a host by a hash. Made where the hosts change, never on a loop;
 // immutable and shared by all loops.
 type table interface {
-	// pick returns an index of the hosts the table was made of. No allocation.
-	pick(key uint64) int
+	// pick returns an index of the hosts the table was made of; for a request that refused what it was
+	// given again times, one that follows. No allocation.
+	pick(key uint64, again int) int
 }
 
 // hashes says whether a policy looks hosts up in tables.

@@ -5,6 +5,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/engine/relay"
 	"github.com/sluiceproxy/sluice/pool"
+	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -125,6 +126,7 @@ func (a *attempt) uncount() {
 func (a *attempt) connected(v header.Version) {
 	st := a.st
 	a.setState(attemptHead)
+	a.endpoint.Connected(false)
 	st.info.UpstreamReady = st.w.Loop.Now()
 	st.info.UpstreamProtocol = v
 	if st.upstreamLimit > 0 {
@@ -145,6 +147,9 @@ func (a *attempt) OnPoolFailure(f pool.Failure, err error) {
 		r = reason.LocalConnectFailure
 	case pool.Closed:
 		r = reason.Stopped
+	}
+	if f != pool.Overflow && f != pool.Closed {
+		a.endpoint.Failed(cluster.ConnectFailed, 0)
 	}
 	if f != pool.Overflow {
 		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqPendingFailureEject)
@@ -220,6 +225,7 @@ func (a *attempt) broken(r reason.Reason) {
 	a.setState(attemptIdle)
 	if e := a.endpoint; e != nil {
 		e.Load.RqError++
+		e.Failed(cluster.Broke, 0)
 	}
 	a.uncount()
 	if st.response != halfHead {

@@ -40,6 +40,9 @@ func (st *stream) onResponseHead(end bool) {
 	st.info.Reason = reason.ViaUpstream
 	st.info.Details = "via_upstream"
 	h := &st.resp
+	if st.att.endpoint.Host.Minds() {
+		st.att.noteHead(h, end)
+	}
 	st.canary = st.att.endpoint.Host.Canary || string(h.Get(header.XEnvoyUpstreamCanary)) == "true"
 	if st.request == halfDone {
 		if !st.cfg.conf.Router.SuppressEnvoyHeaders {
@@ -104,6 +107,9 @@ func (st *stream) onResponseTrailers() {
 	st.setResponse(halfDone)
 	st.info.ResponseTrailers = &st.trail
 	st.info.End = st.w.Loop.Now()
+	if e := st.att.endpoint; e != nil && e.Host.Minds() && st.isGRPC() {
+		noteGRPC(e, &st.trail)
+	}
 	st.down.responseTrailers(st, &st.trail)
 	st.responseOver()
 }

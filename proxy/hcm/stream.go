@@ -6,6 +6,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/engine/wheel"
+	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/route"
 	"github.com/sluiceproxy/sluice/proxy/stats"
@@ -237,6 +238,7 @@ func (st *stream) routeTimeout() {
 		if e := st.att.endpoint; e != nil {
 			e.Load.RqTimeout++
 			e.Load.RqError++
+			e.Failed(cluster.TimedOut, reason.ResponseTimeout.Entry().Status)
 		}
 	}
 	if st.response != halfHead {

@@ -133,6 +133,7 @@ func (t *attempt) OnPoolReady(up *pool.Conn) {
 		up.Release(false)
 		return
 	}
+	s.endpoint.Connected(true)
 	if s.c.Connecting() { // in its TLS handshake
 		s.up, s.state = up, handshaking
 		up.SetHandler((*upstreamWait)(s))
@@ -187,6 +188,7 @@ func (t *attempt) OnPoolFailure(f pool.Failure, err error) {
 	case pool.ConnectTimeout:
 		why = reason.ConnectTimeout
 	}
+	s.endpoint.Failed(cluster.ConnectFailed, 0)
 	s.flags |= why.Entry().Flag
 	if s.attempts >= s.cfg.conf.MaxConnectAttempts {
 		s.a.w.Stats.Inc(s.upstream.C.Stats.UpstreamCxConnectAttemptsExceeded)

@@ -50,6 +50,16 @@ var (
 	alpnBoth  = []string{"h2", "http/1.1"}
 )
 
+// Answered, Failed and Connected tell outlier detection what became of a try of the host; see
+// cluster.Host. One branch each without outlier detection.
+func (e *Endpoint) Answered(status uint16) { e.Host.Answered(e.Load, status) }
+
+// Failed is cluster.Host.Failed.
+func (e *Endpoint) Failed(f cluster.Failure, status uint16) { e.Host.Failed(e.Load, f, status) }
+
+// Connected is cluster.Host.Connected.
+func (e *Endpoint) Connected(final bool) { e.Host.Connected(e.Load, final) }
+
 // Upstream returns the cluster's half the endpoint belongs to, and Worker the loop's.
 func (e *Endpoint) Upstream() *Upstream { return e.up }
 

@@ -91,7 +91,14 @@ func (u *Upstream) Pick() *Endpoint { return u.PickFor(nil) }
 
 // PickFor is Pick for a request or connection that says which host it wants; c may be nil.
 func (u *Upstream) PickFor(c *cluster.Choice) *Endpoint {
-	h := u.balancer.PickFor(u.w.Random.Uint64(), c)
+	random := uint64(0)
+	if c != nil {
+		random = c.Random
+	}
+	if random == 0 {
+		random = u.w.Random.Uint64()
+	}
+	h := u.balancer.PickFor(random, c)
 	if h == nil {
 		return nil
 	}
