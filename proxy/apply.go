@@ -63,7 +63,6 @@ func (s *Server) apply(b *conf.Bootstrap) error {
 	if st := State(s.state.Load()); st == Draining || st == stopped {
 		return fmt.Errorf("the server is on its way out (%s)", st)
 	}
-	s.logs.SetRuntime(b.Runtime)
 	ch, err := s.prepare(b)
 	if err == nil {
 		// Clusters first: no route may name one that is not there yet, or not any more.
@@ -72,10 +71,10 @@ func (s *Server) apply(b *conf.Bootstrap) error {
 		s.manager.ListenerCreateFailure.Inc()
 	}
 	if err != nil {
-		s.restoreRuntime()
 		s.undo(ch)
 		return err
 	}
+	s.runtime.Apply(runtimeLayers(b), b.Node.Cluster)
 	s.commit(b, ch)
 	for _, w := range s.workers {
 		s.onLoop(w, func() {}) // requests that were being routed by the old tables are on their way after it
@@ -102,11 +101,12 @@ func (s *Server) withCurrentClusters(clusters []*conf.Cluster) []*conf.Cluster {
 	return all
 }
 
-// restoreRuntime takes the runtime values of a rejected snapshot back.
-func (s *Server) restoreRuntime() {
-	if s.config != nil {
-		s.logs.SetRuntime(s.config.Runtime)
+// runtimeLayers returns the layers of b (OP-30).
+func runtimeLayers(b *conf.Bootstrap) []conf.RuntimeLayer {
+	if len(b.RuntimeLayers) == 0 && len(b.Runtime) > 0 { // an embedder's
+		return []conf.RuntimeLayer{{Name: "static", Values: b.Runtime}, {Name: "admin", Admin: true}}
 	}
+	return b.RuntimeLayers
 }
 
 // plan is what becomes of one listener whose configuration is new or has changed.
@@ -186,7 +186,7 @@ func (s *Server) compile(p *plan, b *conf.Bootstrap, ch *change) error {
 		return errors.New("needs a filter chain")
 	}
 	deps := &listener.Deps{Registry: s.registry, Logs: s.logs, Secure: s.secure, TLS: s.tls, StatName: p.l.statName, Network: network.Deps{
-		Registry: s.registry, Runtime: b.Runtime, Buckets: s.buckets, Custom: s.o.NetworkFilters,
+		Registry: s.registry, Runtime: s.runtime, Buckets: s.buckets, Custom: s.o.NetworkFilters,
 	}}
 	var compiled []*listener.Chain
 	for i, c := range p.conf.Chains() {

@@ -15,6 +15,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/network"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/worker"
@@ -75,6 +76,7 @@ type Server struct {
 	log      *slog.Logger
 	registry *stats.Registry
 	logs     *accesslog.Manager
+	runtime  *runtime.Loader
 	clusters *cluster.Manager
 	group    *engine.Group
 	workers  []*worker.Worker
@@ -145,11 +147,12 @@ func New(o Options) (*Server, error) {
 	s.group = group
 	s.logs = accesslog.NewManager(o.Config.AccessLogFlushInterval, o.Logger)
 	s.logs.SetStats(s.registry)
-	s.logs.SetRuntime(o.Config.Runtime)
+	s.runtime = runtime.New(s.registry, o.Logger)
+	s.logs.SetRuntime(s.runtime)
 	s.secure = secure.New(secure.Options{Registry: s.registry, Log: o.Logger})
 	s.tls = tlsio.New(tlsio.Options{})
 	s.clusters = cluster.NewManager(cluster.Options{
-		Stats: s.registry, Logger: o.Logger, HostsGone: s.hostsGone, ClustersGone: s.clustersGone, Secure: s.secure,
+		Stats: s.registry, Logger: o.Logger, HostsGone: s.hostsGone, ClustersGone: s.clustersGone, Secure: s.secure, Runtime: s.runtime,
 	})
 	s.server = stats.NewServerStats(s.registry, func() int64 { return int64(time.Since(s.started) / time.Second) })
 	s.manager = stats.NewListenerManagerStats(s.registry)
@@ -253,6 +256,9 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Registry returns the statistics.
 func (s *Server) Registry() *stats.Registry { return s.registry }
+
+// Runtime returns the values that may change while the server runs.
+func (s *Server) Runtime() *runtime.Loader { return s.runtime }
 
 // Logs returns the access logs, for reopening.
 func (s *Server) Logs() *accesslog.Manager { return s.logs }
@@ -371,6 +377,7 @@ func (s *Server) close() error {
 	for _, l := range s.listeners {
 		l.close()
 	}
+	s.runtime.Close()
 	s.secure.Close()
 	s.clusters.Close() // first: its answers may be on their way to a loop
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -24,6 +24,7 @@ var layers = map[string][]string{
 	"proxy/stats":    {"proxy", "github.com/VictoriaMetrics/metrics", "github.com/valyala/bytebufferpool", "-proxy/envoy"},
 	"proxy/cluster":  {"proxy", "golang.org/x/net/dns/dnsmessage", "github.com/cespare/xxhash/v2", "-proxy/envoy"},
 	"proxy/secure":   {"proxy/conf", "proxy/stats", "github.com/fsnotify/fsnotify"},
+	"proxy/runtime":  {"proxy/conf", "proxy/stats", "github.com/fsnotify/fsnotify"},
 	"proxy/ondemand": {"proxy/cluster", "proxy/conf", "github.com/fsnotify/fsnotify"},
 	"proxy/format":   {"proxy", "codec", "pool/buf", "-proxy/envoy"},
 	"proxy/accesslog": {

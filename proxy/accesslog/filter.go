@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/match"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
@@ -20,37 +20,33 @@ import (
 type Filter struct {
 	kind     conf.LogFilterKind
 	compare  conf.Comparison
-	value    uint64
+	value    *runtime.Uint
 	flags    reason.Flag
 	header   *match.Header
 	filters  []*Filter
-	fraction conf.Fraction
+	fraction *runtime.Fraction
+	own      bool   // use_independent_randomness
 	types    uint32 // a bit for each streaminfo.LogType that passes
 }
 
-// CompileFilter compiles a filter; nil compiles to nil, which is no filter. A runtime_key is looked
-// up now.
+// CompileFilter compiles a filter; nil compiles to nil, which is no filter. It follows the runtime
+// values it names.
 func (m *Manager) CompileFilter(c *conf.LogFilter) (*Filter, error) {
 	if c == nil {
 		return nil, nil
 	}
-	m.mu.Lock()
-	runtime := m.runtime
-	m.mu.Unlock()
-	return compileFilter(c, runtime)
+	return compileFilter(c, m.runtime)
 }
 
-func compileFilter(c *conf.LogFilter, runtime map[string]string) (*Filter, error) {
-	f := &Filter{kind: c.Kind, compare: c.Compare, value: uint64(c.Value), fraction: c.Percent}
+func compileFilter(c *conf.LogFilter, values *runtime.Loader) (*Filter, error) {
+	f := &Filter{kind: c.Kind, compare: c.Compare}
 	switch c.Kind {
 	case conf.FilterStatusCode, conf.FilterDuration:
-		if v, err := strconv.ParseUint(runtime[c.RuntimeKey], 10, 32); err == nil {
-			f.value = v
-		}
+		f.value = values.Uint(c.RuntimeKey, uint64(c.Value))
 	case conf.FilterNotHealthCheck:
 	case conf.FilterAnd, conf.FilterOr:
 		for i, part := range c.Filters {
-			sub, err := compileFilter(part, runtime)
+			sub, err := compileFilter(part, values)
 			if err != nil {
 				return nil, fmt.Errorf("filters[%d]: %w", i, err)
 			}
@@ -77,12 +73,7 @@ func compileFilter(c *conf.LogFilter, runtime map[string]string) (*Filter, error
 		}
 		f.header = &m
 	case conf.FilterRuntime:
-		if f.fraction.Denominator == 0 {
-			f.fraction.Denominator = 100
-		}
-		if v, err := strconv.ParseUint(runtime[c.RuntimeKey], 10, 32); err == nil {
-			f.fraction = conf.Fraction{Numerator: uint32(v), Denominator: 100}
-		}
+		f.fraction, f.own = values.Fraction(c.RuntimeKey, c.Percent), c.IndependentRandomness
 	case conf.FilterLogType:
 		var err error
 		if f.types, err = logTypes(c.Types); err != nil {
@@ -124,9 +115,9 @@ func logTypes(names []string) (bits uint32, err error) {
 func (f *Filter) Match(i *streaminfo.Info) bool {
 	switch f.kind {
 	case conf.FilterStatusCode:
-		return compare(f.compare, uint64(i.ResponseCode), f.value)
+		return compare(f.compare, uint64(i.ResponseCode), f.value.Load())
 	case conf.FilterDuration:
-		return compare(f.compare, uint64(max(0, i.End-i.Start))/uint64(time.Millisecond), f.value)
+		return compare(f.compare, uint64(max(0, i.End-i.Start))/uint64(time.Millisecond), f.value.Load())
 	case conf.FilterNotHealthCheck:
 		return !i.HealthCheck
 	case conf.FilterAnd:
@@ -151,7 +142,10 @@ func (f *Filter) Match(i *streaminfo.Info) bool {
 	case conf.FilterHeader:
 		return f.header.Holds(i.Request, nil)
 	case conf.FilterRuntime:
-		return sample(i.Request)%f.fraction.Denominator < f.fraction.Numerator // AMB-18
+		if f.own {
+			return f.fraction.Enabled(rand.Uint64())
+		}
+		return f.fraction.Enabled(sample(i.Request))
 	case conf.FilterLogType:
 		return f.types&(1<<i.LogType) != 0
 	}
@@ -172,15 +166,15 @@ func compare(op conf.Comparison, a, b uint64) bool {
 
 // sample is the number a fraction is taken of: from the request id when there is one, so that all
 // proxies on a request's way choose alike, else random.
-func sample(h *header.Head) uint32 {
+func sample(h *header.Head) uint64 {
 	if h != nil {
 		if id := h.Get(header.XRequestID); len(id) >= 8 {
 			if v, ok := parseHex(id[:8]); ok {
-				return v
+				return uint64(v)
 			}
 		}
 	}
-	return rand.Uint32()
+	return rand.Uint64()
 }
 
 func parseHex(b []byte) (v uint32, ok bool) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
@@ -117,7 +118,9 @@ func TestFilters(t *testing.T) {
 	} {
 		t.Run(row.title, func(t *testing.T) {
 			m, _ := newManager(t)
-			m.SetRuntime(map[string]string{"log.min": "400", "log.share": "1"})
+			values := runtime.New(nil, nil)
+			values.Apply([]conf.RuntimeLayer{{Name: "static", Values: map[string]string{"log.min": "400", "log.share": "1"}}}, "")
+			m.SetRuntime(values)
 			f, err := m.CompileFilter(row.f)
 			if err != nil {
 				t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/format"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
@@ -27,7 +28,7 @@ type Manager struct {
 	flushInterval time.Duration
 	logger        *slog.Logger
 	stats         *stats.FilesystemStats
-	runtime       map[string]string
+	runtime       *runtime.Loader
 
 	queue   chan chunk
 	free    chan []byte
@@ -85,12 +86,8 @@ func (m *Manager) FlushInterval() time.Duration { return m.flushInterval }
 // SetStats has the manager count in r, under filesystem. To be called before Compile.
 func (m *Manager) SetStats(r *stats.Registry) { m.stats = stats.NewFilesystemStats(r) }
 
-// SetRuntime gives the values that filters with a runtime_key look up when they are compiled.
-func (m *Manager) SetRuntime(values map[string]string) {
-	m.mu.Lock()
-	m.runtime = values
-	m.mu.Unlock()
-}
+// SetRuntime gives what filters with a runtime_key follow. To be called before Compile.
+func (m *Manager) SetRuntime(l *runtime.Loader) { m.runtime = l }
 
 // NewShard makes the buffers of one more loop.
 func (m *Manager) NewShard() *Shard {

@@ -130,7 +130,7 @@ func (s *Server) table() []page {
 		{"/reopen_logs", "reopen access logs", true, s.reopenLogs},
 		{"/reset_counters", "reset all counters to zero", true, s.resetCounters},
 		{"/runtime", "print runtime values", false, s.runtime},
-		{"/runtime_modify", "disabled: runtime values are read with the configuration", true, s.runtimeModify},
+		{"/runtime_modify", "add, change or remove runtime values: ?key=value, empty to remove", true, s.runtimeModify},
 		{"/server_info", "print server version/status information", false, s.serverInfo},
 		{"/stats", "print server stats; ?usedonly, ?filter=REGEX, ?format=json|prometheus, ?type=Counters|Gauges|Histograms", false, s.stats},
 		{"/stats/prometheus", "print server stats in prometheus format", false, s.prometheus},

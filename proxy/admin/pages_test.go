@@ -278,6 +278,17 @@ static_resources:`)
 	if normal := strings.ReplaceAll(string(got), `": `, `":`); normal != want {
 		t.Errorf("got  %s\nwant %s", normal, want)
 	}
+	// Overrides take their layer's place, and a layer after it still overrides them.
+	if a := f.do("POST", f.admin+"/runtime_modify?a.b=3&new=%7Bnumerator:1%7D"); a.status != 200 {
+		t.Errorf("%d %q", a.status, a.body)
+	}
+	if got := fmt.Sprint(f.json("/runtime")["entries"].(map[string]any)["a.b"], f.json("/runtime")["entries"].(map[string]any)["new"]); got != "map[final_value:3 layer_values:[1 2 3]] map[final_value:{numerator:1} layer_values:[  {numerator:1}]]" {
+		t.Error(got)
+	}
+	g := start(t, true, "static_resources:", "layered_runtime: { layers: [{ name: base, static_layer: { a: 1 } }] }\nstatic_resources:")
+	if a := g.do("POST", g.admin+"/runtime_modify?a=3"); a.status != 503 || a.body != "no admin layer specified\n" {
+		t.Errorf("without an admin layer: %d %q", a.status, a.body)
+	}
 	if got := fmt.Sprint(start(t, true).json("/runtime")); got != "map[entries:map[] layers:[admin]]" {
 		t.Errorf("without layered_runtime: %s", got)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
@@ -33,6 +34,8 @@ type Options struct {
 	ClustersGone func(gone []*Cluster)
 	// Secure makes the TLS contexts of clusters that have one; nil: they are refused.
 	Secure *secure.Manager
+	// Runtime has the values of runtime keys; nil: defaults.
+	Runtime *runtime.Loader
 
 	resolver resolver // tests
 }

@@ -13,9 +13,11 @@ type Bootstrap struct {
 	Admin     *Admin // nil: no admin listener
 	Listeners []*Listener
 	Clusters  []*Cluster
-	// Runtime is the merged static_layer values, dotted keys to text (layered_runtime).
+	// Runtime is the merged static_layer values, dotted keys to text (layered_runtime): what the loader
+	// itself reads. What may change while the proxy runs is package runtime's.
 	Runtime map[string]string
-	// RuntimeLayers are the layers in order, later ones override; for /runtime and /runtime_modify.
+	// RuntimeLayers are the layers in order, later ones override. Without any, Runtime is one and the
+	// admin interface has another.
 	RuntimeLayers []RuntimeLayer
 	// AccessLogFlushInterval is how often buffered log lines are written; 10 s by default.
 	AccessLogFlushInterval time.Duration
@@ -29,8 +31,18 @@ type RuntimeLayer struct {
 	// Admin marks the layer that /runtime_modify changes; at most one, and always one when
 	// layered_runtime is not configured (OP-30).
 	Admin bool
+	// Disk makes it a disk_layer.
+	Disk *RuntimeDisk
 	// Values are the static values, dotted keys to text.
 	Values map[string]string
+}
+
+// RuntimeDisk is a disk_layer: a directory of files, one for each value, read again when SymlinkRoot is
+// swapped.
+type RuntimeDisk struct {
+	SymlinkRoot, Subdirectory string
+	// AppendServiceCluster goes one directory further, that of the node's cluster.
+	AppendServiceCluster bool
 }
 
 // Node identifies this process (core.v3.Node).

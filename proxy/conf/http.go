@@ -249,6 +249,8 @@ type LogFilter struct {
 	Filters    []*LogFilter // and, or
 	// Runtime fraction
 	Percent Fraction
+	// IndependentRandomness draws anew instead of using the request id.
+	IndependentRandomness bool
 	// Types are the names of log types that pass ("TcpConnectionEnd"); with ExcludeTypes all others do.
 	Types        []string
 	ExcludeTypes bool

@@ -38,7 +38,8 @@ func (c *compiler) logFilter(m *accesslogv3.AccessLogFilter, at place) *conf.Log
 	case *accesslogv3.AccessLogFilter_RuntimeFilter:
 		return &conf.LogFilter{
 			Kind: conf.FilterRuntime, RuntimeKey: f.RuntimeFilter.GetRuntimeKey(),
-			Percent: fraction(f.RuntimeFilter.GetPercentSampled()),
+			Percent:               fraction(f.RuntimeFilter.GetPercentSampled()),
+			IndependentRandomness: f.RuntimeFilter.GetUseIndependentRandomness(),
 		}
 	case *accesslogv3.AccessLogFilter_LogTypeFilter:
 		out := &conf.LogFilter{Kind: conf.FilterLogType, ExcludeTypes: f.LogTypeFilter.GetExclude()}

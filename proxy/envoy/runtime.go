@@ -15,7 +15,7 @@ import (
 // OP-31). Without layered_runtime there is one admin layer.
 func (c *compiler) layeredRuntime(m *bootstrapv3.LayeredRuntime, at place, out *conf.Bootstrap) {
 	out.Runtime = map[string]string{}
-	if m == nil {
+	if len(m.GetLayers()) == 0 {
 		out.RuntimeLayers = []conf.RuntimeLayer{{Name: "admin", Admin: true}}
 		return
 	}
@@ -27,7 +27,14 @@ func (c *compiler) layeredRuntime(m *bootstrapv3.LayeredRuntime, at place, out *
 		}
 		names[layer.GetName()] = true
 		compiled := conf.RuntimeLayer{Name: layer.GetName()}
-		if layer.GetAdminLayer() != nil {
+		if disk := layer.GetDiskLayer(); disk != nil {
+			if disk.GetSymlinkRoot() == "" {
+				c.errs.at(here.field("disk_layer"), "symlink_root is needed: the link whose swap changes the values")
+			}
+			compiled.Disk = &conf.RuntimeDisk{
+				SymlinkRoot: disk.GetSymlinkRoot(), Subdirectory: disk.GetSubdirectory(), AppendServiceCluster: disk.GetAppendServiceCluster(),
+			}
+		} else if layer.GetAdminLayer() != nil {
 			if admin {
 				c.errs.at(here.field("admin_layer"), "only one admin layer is allowed")
 			}

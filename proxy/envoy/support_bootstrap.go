@@ -37,8 +37,9 @@ var bootstrapSupport = []messageSupport{
 	{message: "envoy.config.bootstrap.v3.LayeredRuntime", fields: "layers"},
 	{
 		message: "envoy.config.bootstrap.v3.RuntimeLayer",
-		fields:  "name static_layer admin_layer",
+		fields:  "name static_layer admin_layer disk_layer",
 	},
+	{message: "envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer", fields: "symlink_root subdirectory append_service_cluster"},
 	{message: "envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer"},
 	{
 		message: "envoy.config.core.v3.Node",

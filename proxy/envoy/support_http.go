@@ -106,7 +106,7 @@ var accessLogSupport = []messageSupport{
 	{message: "envoy.config.accesslog.v3.ComparisonFilter", fields: "op value"},
 	{message: "envoy.config.core.v3.RuntimeUInt32", fields: "default_value runtime_key"},
 	{message: "envoy.config.accesslog.v3.NotHealthCheckFilter"},
-	{message: "envoy.config.accesslog.v3.RuntimeFilter", fields: "runtime_key percent_sampled"},
+	{message: "envoy.config.accesslog.v3.RuntimeFilter", fields: "runtime_key percent_sampled use_independent_randomness"},
 	{message: "envoy.type.v3.FractionalPercent", fields: "numerator denominator"},
 	{message: "envoy.config.accesslog.v3.AndFilter", fields: "filters"},
 	{message: "envoy.config.accesslog.v3.OrFilter", fields: "filters"},

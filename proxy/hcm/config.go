@@ -11,6 +11,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/format"
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -43,6 +44,7 @@ type Deps struct {
 	Registry *stats.Registry
 	Logs     *accesslog.Manager
 	Node     conf.Node
+	Runtime  *runtime.Loader // nil: defaults
 }
 
 // Live is the place a listener's loops read its current Config from.
@@ -51,7 +53,7 @@ type Live = atomic.Pointer[Config]
 // Compile makes the runtime form of a connection manager of listener l. address names the listener in
 // stats. Errors carry the path within the manager.
 func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d *Deps) (*Config, error) {
-	table, err := route.Compile(c.Routes, route.Options{})
+	table, err := route.Compile(c.Routes, route.Options{Runtime: d.Runtime})
 	if err != nil {
 		return nil, fmt.Errorf("route_config: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
@@ -78,8 +79,8 @@ type Factory func(name string) (Filter, error)
 // Deps are the process-wide parts that filters are compiled against.
 type Deps struct {
 	Registry *stats.Registry
-	// Runtime are the values of runtime keys; looked up when a filter is compiled.
-	Runtime map[string]string
+	// Runtime has the values of runtime keys; nil: defaults.
+	Runtime *runtime.Loader
 	// Buckets are what share_key shares; nil where no filter may have one.
 	Buckets *Buckets
 	// Custom are the embedder's filters by name.

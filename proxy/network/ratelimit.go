@@ -3,11 +3,11 @@ package network
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
@@ -15,7 +15,7 @@ import (
 // the bucket, which loops share.
 type rateLimit struct {
 	bucket *bucket
-	share  conf.Fraction // of the connections it applies to
+	share  *runtime.Fraction // of the connections it applies to
 	stats  *stats.NetworkLocalRateLimitStats
 }
 
@@ -33,15 +33,11 @@ func newRateLimit(c *conf.NetworkLocalRateLimit, d Deps) (Filter, error) {
 	case c.ShareKey != "" && d.Buckets == nil:
 		return nil, errors.New("share_key: there is nothing to share here")
 	}
-	f := &rateLimit{share: c.Enabled, stats: stats.NewNetworkLocalRateLimitStats(d.Registry, c.StatPrefix)}
-	if f.share.Denominator == 0 {
-		f.share = conf.Fraction{Numerator: 1, Denominator: 1}
+	share := c.Enabled
+	if share.Denominator == 0 {
+		share = conf.Fraction{Numerator: 1, Denominator: 1}
 	}
-	if c.RuntimeKey != "" {
-		if share, ok := parseShare(d.Runtime[c.RuntimeKey]); ok {
-			f.share = share
-		}
-	}
+	f := &rateLimit{share: d.Runtime.Fraction(c.RuntimeKey, share), stats: stats.NewNetworkLocalRateLimitStats(d.Registry, c.StatPrefix)}
 	spec := bucketSpec{c.MaxTokens, c.TokensPerFill, c.FillInterval}
 	if c.ShareKey != "" {
 		f.bucket = d.Buckets.shared(c.ShareKey, spec)
@@ -51,27 +47,11 @@ func newRateLimit(c *conf.NetworkLocalRateLimit, d Deps) (Filter, error) {
 	return f, nil
 }
 
-// parseShare reads the runtime value of runtime_enabled: a boolean, or whole percents.
-func parseShare(text string) (conf.Fraction, bool) {
-	switch text {
-	case "true":
-		return conf.Fraction{Numerator: 1, Denominator: 1}, true
-	case "false":
-		return conf.Fraction{Denominator: 1}, true
-	}
-	percent, err := strconv.ParseUint(text, 10, 32)
-	return conf.Fraction{Numerator: uint32(percent), Denominator: 100}, err == nil
-}
-
 // OnNewConnection takes a token for the connection.
 func (f *rateLimit) OnNewConnection(c *Connection) Verdict {
-	if !f.applies(c) || f.bucket.take(c.Worker.Loop.Now()) {
+	if !f.share.Enabled(c.Worker.Random.Uint64()) || f.bucket.take(c.Worker.Loop.Now()) {
 		return Verdict{}
 	}
 	c.Worker.Stats.Inc(f.stats.RateLimited)
 	return Verdict{Close: true, Reason: reason.ConnectionRateLimited}
-}
-
-func (f *rateLimit) applies(c *Connection) bool {
-	return f.share.Numerator >= f.share.Denominator || f.share.Numerator > 0 && c.Worker.Random.Uint32N(f.share.Denominator) < f.share.Numerator
 }

@@ -1,7 +1,7 @@
 package network
 
 import (
-	"runtime"
+	goruntime "runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
@@ -63,7 +64,8 @@ func TestLocalRateLimitRuntimeEnabled(t *testing.T) {
 			c, rate, d := newLoop(r), rateConf(), deps(r)
 			rate.Enabled, rate.RuntimeKey = row.enabled, "limit.on"
 			if row.runtime != "" {
-				d.Runtime = map[string]string{"limit.on": row.runtime}
+				d.Runtime = runtime.New(nil, nil)
+				d.Runtime.Apply([]conf.RuntimeLayer{{Name: "static", Values: map[string]string{"limit.on": row.runtime}}}, "")
 			}
 			f, refused := newRate(t, rate, d), 0
 			for range 1000 {
@@ -125,7 +127,7 @@ func TestUnusedBucketsAreForgotten(t *testing.T) {
 	for _, key := range []string{"a", "b", "c"} {
 		s.shared(key, spec)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; runtime.GC() {
+	for deadline := time.Now().Add(10 * time.Second); ; goruntime.GC() {
 		s.shared("new", bucketSpec{uint32(time.Now().UnixNano()), 1, time.Second}) // looks for unused ones
 		s.mu.Lock()
 		n := len(s.byKey)
@@ -140,7 +142,7 @@ func TestUnusedBucketsAreForgotten(t *testing.T) {
 	if s.shared("kept", spec) != kept || kept.take(0) {
 		t.Error("a bucket in use was forgotten")
 	}
-	runtime.KeepAlive(kept)
+	goruntime.KeepAlive(kept)
 }
 
 func TestBucketFillsByWholeIntervals(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/match"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 )
 
 // Table is a compiled RouteConfiguration. Immutable; shared by all loops. A stream keeps the table
@@ -25,6 +26,8 @@ type Table struct {
 type Options struct {
 	// Path is put before every error's own path, such as "route_config"; empty for none.
 	Path string
+	// Runtime has the values of runtime keys; nil: defaults.
+	Runtime *runtime.Loader
 }
 
 // Kind is what is to be done with a request.

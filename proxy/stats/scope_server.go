@@ -38,7 +38,7 @@ func readMetric(name string) int64 {
 	return int64(sample[0].Value.Uint64())
 }
 
-// RuntimeStats is runtime. (OP-32) as far as static layers and the admin layer move it.
+// RuntimeStats is runtime. (OP-32).
 type RuntimeStats struct {
 	LoadSuccess          *ColdCounter `stat:"load_success"`
 	LoadError            *ColdCounter `stat:"load_error"`
@@ -46,6 +46,8 @@ type RuntimeStats struct {
 	NumLayers            *ColdGauge   `stat:"num_layers"`
 	AdminOverridesActive *ColdGauge   `stat:"admin_overrides_active"`
 	DeprecatedFeatureUse *ColdCounter `stat:"deprecated_feature_use"`
+	OverrideDirExists    *ColdCounter `stat:"override_dir_exists"`
+	OverrideDirNotExists *ColdCounter `stat:"override_dir_not_exists"`
 }
 
 // NewRuntimeStats registers runtime.

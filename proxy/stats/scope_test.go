@@ -156,7 +156,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 		{
 			title: "OP-32", prefix: "runtime.",
 			open: func(r *Registry) { NewRuntimeStats(r) },
-			want: "load_{success,error} num_{keys(g),layers(g)} admin_overrides_active(g) deprecated_feature_use",
+			want: "load_{success,error} num_{keys(g),layers(g)} admin_overrides_active(g) deprecated_feature_use override_dir_{exists,not_exists}",
 		},
 		{
 			title: "files", prefix: "filesystem.",
