@@ -7,6 +7,7 @@ import (
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
@@ -28,7 +29,7 @@ func (s attemptState) String() string {
 	return [...]string{"idle", "pending", "head", "body"}[s]
 }
 
-// attempt is one try of a request at one host. It is part of its stream. Which protocol carries it is
+// attempt is one try of a request at one host. The first is part of its stream. Which protocol carries it is
 // known when the pool answers: OnPoolReady brings an HTTP/1 connection (h1client.go), of which the
 // attempt is the handler while it has it, and h2Client.OnStream a stream (h2client_stream.go). Loop-owned.
 //
@@ -44,7 +45,11 @@ func (s attemptState) String() string {
 type attempt struct {
 	st       *stream
 	endpoint *worker.Endpoint
-	req      pool.Request
+	// resp is where the response head is decoded, info where the attempt's addresses, times and bytes are
+	// noted: the stream's own, unless other attempts live at the same time.
+	resp *header.Head
+	info *streaminfo.Info
+	req  pool.Request
 	// pc is the connection that carries the attempt over HTTP/1, h2 the stream that does over HTTP/2. At
 	// most one is there.
 	pc *pool.Conn
@@ -72,6 +77,8 @@ type attempt struct {
 
 	// rxFrom and txFrom are the connection's byte counts when the attempt got it.
 	rxFrom, txFrom uint64
+	// wireBefore is what info.UpstreamWireReceived counted before this attempt.
+	wireBefore uint64
 
 	// upload and download carry bulk bodies without this code seeing them (bulk.go).
 	upload, download relay.Pump
@@ -79,9 +86,16 @@ type attempt struct {
 
 func (a *attempt) reset() { *a = attempt{} }
 
+// init makes the stream's own attempt.
+func (a *attempt) init(st *stream) {
+	a.st, a.resp, a.info = st, &st.resp, &st.info
+}
+
 // start asks for a connection or stream to the host; the answer may come before it returns.
 func (a *attempt) start(e *worker.Endpoint, priority int) {
 	a.endpoint, a.priority = e, uint8(priority)
+	a.info.UpstreamAddress, a.info.UpstreamPipe, a.info.UpstreamHostName = e.Host.Address(), e.Host.Pipe, e.Host.Hostname
+	a.wireBefore = a.info.UpstreamWireReceived
 	a.st.info.Attempts++
 	a.setState(attemptPending)
 	a.req.Owner = a
@@ -127,8 +141,8 @@ func (a *attempt) connected(v header.Version) {
 	st := a.st
 	a.setState(attemptHead)
 	a.endpoint.Connected(false)
-	st.info.UpstreamReady = st.w.Loop.Now()
-	st.info.UpstreamProtocol = v
+	a.info.UpstreamReady = st.w.Loop.Now()
+	a.info.UpstreamProtocol = v
 	if st.upstreamLimit > 0 {
 		st.setDeadline(deadlineUpstream, st.upstreamLimit)
 	}
@@ -155,18 +169,18 @@ func (a *attempt) OnPoolFailure(f pool.Failure, err error) {
 		a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqPendingFailureEject)
 	}
 	if err != nil {
-		a.st.info.UpstreamFailure = err.Error()
+		a.info.UpstreamFailure = err.Error()
 	}
 	a.fail(r)
 }
 
-// fail ends the attempt and with it the stream: this version does not retry.
+// fail ends an attempt that has got nothing to go by.
 func (a *attempt) fail(r reason.Reason) {
 	if e := a.endpoint; e != nil {
 		e.Load.RqError++
 	}
 	a.uncount()
-	a.st.fail(r, 0)
+	a.st.attemptFailed(a, r)
 }
 
 // cancel implements upstream. An HTTP/1 connection in the middle of an exchange cannot be used again.
@@ -206,10 +220,9 @@ func (a *attempt) release(reusable bool) {
 // finished ends the attempt at the end of a whole response and gives the connection back before
 // the response is handed on, so that a pipelined request finds it idle.
 func (a *attempt) finished() {
-	st := a.st
-	st.info.UpstreamRxEnd = st.w.Loop.Now()
+	a.info.UpstreamRxEnd = a.st.w.Loop.Now()
 	a.setState(attemptIdle)
-	if st.resp.Status >= 500 {
+	if a.resp.Status >= 500 {
 		a.endpoint.Load.RqError++
 	} else {
 		a.endpoint.Load.RqSuccess++
@@ -220,21 +233,10 @@ func (a *attempt) finished() {
 
 // broken ends the attempt because of its connection or what came over it.
 func (a *attempt) broken(r reason.Reason) {
-	st := a.st
 	a.abort()
 	a.setState(attemptIdle)
-	if e := a.endpoint; e != nil {
-		e.Load.RqError++
-		e.Failed(cluster.Broke, 0)
-	}
-	a.uncount()
-	if st.response != halfHead {
-		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
-		if r == reason.UpstreamTermination {
-			r = reason.ResetAfterStart
-		}
-	}
-	st.fail(r, 0)
+	a.endpoint.Failed(cluster.Broke, 0)
+	a.fail(r)
 }
 
 // interimWanted says whether a 1xx goes on to the client: 100 as configured, 102, 103 and 104 (HC-40).

@@ -19,7 +19,7 @@ const bulkBytes = 32 << 10
 func (a *attempt) tryDownload() {
 	st := a.st
 	left := a.body.Remaining()
-	if left < bulkBytes || st.resp.Transfer != header.Length || a.paused || st.over {
+	if left < bulkBytes || a.resp.Transfer != header.Length || a.paused || st.over {
 		return
 	}
 	dst := st.down.bare(st)
@@ -44,26 +44,28 @@ func (a *attempt) tryUpload(src *engine.Conn, left int64) {
 // stopPumps ends bulk transfers that are under way, keeping what they moved in the counts.
 func (a *attempt) stopPumps() {
 	if a.download.Active() {
-		a.st.downloaded(a.download.Moved())
+		a.downloaded(a.download.Moved())
 		a.download.Stop()
 	}
 	if a.upload.Active() {
-		a.st.uploaded(a.upload.Moved())
+		a.uploaded(a.upload.Moved())
 		a.upload.Stop()
 	}
 }
 
 // downloaded and uploaded count what a pump moved: bare body bytes, the same on both wires.
-func (st *stream) downloaded(n uint64) {
+func (a *attempt) downloaded(n uint64) {
+	st := a.st
 	st.info.BytesSent += n
-	st.info.UpstreamWireReceived += n
+	a.info.UpstreamWireReceived += n
 	st.info.DownstreamWireSent += n
 }
 
-func (st *stream) uploaded(n uint64) {
+func (a *attempt) uploaded(n uint64) {
+	st := a.st
 	st.info.BytesReceived += n
 	st.info.DownstreamWireReceived += n
-	st.info.UpstreamWireSent += n
+	a.info.UpstreamWireSent += n
 }
 
 // downloadDone is an attempt as its download's owner.
@@ -73,7 +75,7 @@ type downloadDone attempt
 func (d *downloadDone) OnPipeDone(p *relay.Pump, r relay.Result) {
 	a := (*attempt)(d)
 	st, w := a.st, a.st.w
-	st.downloaded(p.Moved())
+	a.downloaded(p.Moved())
 	st.moved()
 	a.body.Skip(int64(p.Moved()))
 	switch r {
@@ -97,7 +99,7 @@ type uploadDone attempt
 func (u *uploadDone) OnPipeDone(p *relay.Pump, r relay.Result) {
 	a := (*attempt)(u)
 	st, w := a.st, a.st.w
-	st.uploaded(p.Moved())
+	a.uploaded(p.Moved())
 	st.moved()
 	st.down.uploaded(st, int64(p.Moved()))
 	switch r {

@@ -25,8 +25,8 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	pc.SetHandler(a)
 	a.rxFrom, a.txFrom = pc.BytesRead(), pc.BytesWritten()
 	pc.SetReadLimit(a.opts.MaxHeadBytes + 4096)
-	st.info.UpstreamConnectionID = pc.ID()
-	st.info.UpstreamLocal = pc.LocalAddr()
+	a.info.UpstreamConnectionID = pc.ID()
+	a.info.UpstreamLocal = pc.LocalAddr()
 	a.connected(header.HTTP11)
 	end := st.request == halfDone
 	a.requestHead(&st.req, end)
@@ -91,13 +91,13 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 	}
 	a.encoding, a.sent = f.Transfer, end
 	now := st.w.Loop.Now()
-	st.info.UpstreamTxBegin = now
+	a.info.UpstreamTxBegin = now
 	b := http1.AppendRequestHead(st.w.HeadBuffer(a.pc.Conn), h, f)
 	n := uint64(st.w.HoldHead(a.pc.Conn, b))
-	st.info.UpstreamHeaderBytesSent = n
-	st.info.UpstreamWireSent += n
+	a.info.UpstreamHeaderBytesSent += n
+	a.info.UpstreamWireSent += n
 	if end {
-		st.info.UpstreamTxEnd = now
+		a.info.UpstreamTxEnd = now
 		st.w.FlushHeads()
 		return
 	}
@@ -121,15 +121,15 @@ func (a *attempt) requestData(p []byte, end bool) {
 		return
 	}
 	if a.encoding == header.Chunked {
-		a.st.info.UpstreamWireSent += uint64(a.st.w.WriteChunk(a.pc.Conn, p, end))
+		a.info.UpstreamWireSent += uint64(a.st.w.WriteChunk(a.pc.Conn, p, end))
 		a.flushSoon() // the end of a chunk
 	} else {
-		a.st.info.UpstreamWireSent += uint64(len(p))
+		a.info.UpstreamWireSent += uint64(len(p))
 		a.st.w.WriteData(a.pc.Conn, p)
 	}
 	if end {
 		a.sent = true
-		a.st.info.UpstreamTxEnd = a.st.w.Loop.Now()
+		a.info.UpstreamTxEnd = a.st.w.Loop.Now()
 	}
 }
 
@@ -143,7 +143,7 @@ func (a *attempt) requestTrailers(t *header.Head) {
 		return
 	}
 	a.sent = true
-	a.st.info.UpstreamTxEnd = a.st.w.Loop.Now()
+	a.info.UpstreamTxEnd = a.st.w.Loop.Now()
 	if a.encoding != header.Chunked {
 		return
 	}
@@ -151,7 +151,7 @@ func (a *attempt) requestTrailers(t *header.Head) {
 		t = nil
 	}
 	b := http1.AppendLastChunk(a.st.w.HeadBuffer(a.pc.Conn), t)
-	a.st.info.UpstreamWireSent += uint64(a.st.w.HoldHead(a.pc.Conn, b))
+	a.info.UpstreamWireSent += uint64(a.st.w.HoldHead(a.pc.Conn, b))
 	a.st.w.FlushHeads()
 }
 
@@ -221,7 +221,7 @@ func (a *attempt) OnData(_ *engine.Conn, view []byte) int {
 // readHead parses one response head.
 func (a *attempt) readHead(b []byte) (int, bool) {
 	st := a.st
-	h := &st.resp
+	h := a.resp
 	n, e := http1.ParseResponse(b, a.seen, a.opts, http1.RequestInfo{Method: st.req.Method}, h)
 	switch {
 	case e != 0:
@@ -232,8 +232,8 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 		return 0, false
 	}
 	a.seen = 0
-	st.info.UpstreamHeaderBytesReceived += uint64(n)
-	st.info.UpstreamWireReceived += uint64(n)
+	a.info.UpstreamHeaderBytesReceived += uint64(n)
+	a.info.UpstreamWireReceived += uint64(n)
 	if h.Status < 200 {
 		return n, a.informational(h)
 	}
@@ -291,7 +291,7 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 		a.badResponse(e)
 		return len(b), false
 	}
-	st.info.UpstreamWireReceived += uint64(n)
+	a.info.UpstreamWireReceived += uint64(n)
 	if !done {
 		if len(data) > 0 {
 			st.onResponseData(data, false)
@@ -327,7 +327,7 @@ func (a *attempt) badResponse(e http1.Err) {
 	case "http1.too_many_headers":
 		r = reason.UpstreamTooManyFields
 	}
-	st.info.UpstreamFailure = e.String()
+	a.info.UpstreamFailure = e.String()
 	a.broken(r)
 }
 

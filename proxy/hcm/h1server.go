@@ -186,7 +186,7 @@ func (s *serverConn) readBody(b []byte) (n int, ok bool) {
 		st.onRequestData(data, done)
 	}
 	if !done && n == len(b) && s.cur == st && !st.over && !s.paused {
-		st.att.tryUpload(s.c, st.body.Remaining())
+		st.tryUpload(s.c, st.body.Remaining())
 	}
 	return n, n > 0
 }
@@ -196,7 +196,7 @@ func (s *serverConn) badBody(e http1.Err) {
 	st := s.cur
 	s.lastOne = true
 	st.setRequest(halfDone)
-	st.att.cancel()
+	st.cancelUpstream()
 	if st.response == halfHead {
 		st.rejectHead(e)
 		return

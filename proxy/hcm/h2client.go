@@ -289,8 +289,8 @@ func (c *h2Client) open(a *attempt) {
 	c.first = s
 	c.w.Stats.GaugeAdd(c.stats.StreamsActive, 1)
 	c.pingBefore()
-	st.info.UpstreamConnectionID = c.mc.ID()
-	st.info.UpstreamLocal = c.mc.LocalAddr()
+	a.info.UpstreamConnectionID = c.mc.ID()
+	a.info.UpstreamLocal = c.mc.LocalAddr()
 	a.connected(header.HTTP2)
 	end := st.request == halfDone
 	a.requestHead(&st.req, end)

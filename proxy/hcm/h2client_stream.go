@@ -60,7 +60,7 @@ func (s *clientStream) held() bool { return s.rx.Len() > 0 || s.whole() }
 // requestHead opens the stream. HTTP/2 has no upgrades but those by extended CONNECT, which no route
 // enables.
 func (s *clientStream) requestHead(h *header.Head, end bool) {
-	c, info := s.c, &s.a.st.info
+	c, info := s.c, s.a.info
 	h.HasUpgrade = false
 	now := c.w.Loop.Now()
 	info.UpstreamTxBegin = now
@@ -68,7 +68,7 @@ func (s *clientStream) requestHead(h *header.Head, end bool) {
 	s.hs = c.h2.Open(h, end) // CanOpen was asked
 	s.hs.Owner = s
 	n := uint64(len(c.h2.Output()) - before)
-	info.UpstreamHeaderBytesSent = n
+	info.UpstreamHeaderBytesSent += n
 	info.UpstreamWireSent += n
 	if end {
 		s.sent()
@@ -79,13 +79,13 @@ func (s *clientStream) requestHead(h *header.Head, end bool) {
 // sent notes that the whole request is in the codec's hands.
 func (s *clientStream) sent() {
 	s.a.sent = true
-	s.a.st.info.UpstreamTxEnd = s.c.w.Loop.Now()
+	s.a.info.UpstreamTxEnd = s.c.w.Loop.Now()
 }
 
 // requestData writes what the windows and the socket take; the rest waits.
 func (s *clientStream) requestData(p []byte, end bool) {
 	frames := max(1, (len(p)+pieceBytes-1)/pieceBytes)
-	s.a.st.info.UpstreamWireSent += uint64(len(p) + frames*frameHeadBytes)
+	s.a.info.UpstreamWireSent += uint64(len(p) + frames*frameHeadBytes)
 	n := 0
 	if s.tx.Len() == 0 && (len(p) == 0 || !s.above()) {
 		n = s.write(p, end)
@@ -129,7 +129,7 @@ func (s *clientStream) requestTrailers(t *header.Head) {
 func (s *clientStream) writeTrailers(t *header.Head) {
 	before := len(s.c.h2.Output())
 	s.c.h2.WriteTrailers(s.hs, t)
-	s.a.st.info.UpstreamWireSent += uint64(len(s.c.h2.Output()) - before)
+	s.a.info.UpstreamWireSent += uint64(len(s.c.h2.Output()) - before)
 	s.sent()
 	s.c.wrote()
 }
@@ -279,7 +279,7 @@ func (s *clientStream) broken(code http2.ErrCode, e http2.Err) {
 	case reason.UpstreamRefused, reason.UpstreamTermination:
 	default:
 		st.w.Stats.Inc(series.UpstreamRqTxReset)
-		st.info.UpstreamFailure = e.String()
+		a.info.UpstreamFailure = e.String()
 	}
 	a.broken(r)
 }
@@ -310,11 +310,11 @@ type h2ClientEvents h2Client
 
 // HeadFor says where the next block is decoded.
 func (e *h2ClientEvents) HeadFor(hs *http2.Stream, b http2.Block) *header.Head {
-	st := hs.Owner.(*clientStream).a.st
+	a := hs.Owner.(*clientStream).a
 	if b == http2.TrailerBlock {
-		return &st.trail
+		return &a.st.trail
 	}
-	return &st.resp
+	return a.resp
 }
 
 // OnHeaders brings a response head, interim or final.
@@ -323,7 +323,7 @@ func (e *h2ClientEvents) OnHeaders(hs *http2.Stream, h *header.Head, end bool) {
 	a := s.a
 	st := a.st
 	a.anyByte = true
-	st.info.UpstreamHeaderBytesReceived, st.info.UpstreamWireReceived = hs.WireReceived(), hs.WireReceived()
+	a.info.UpstreamHeaderBytesReceived += a.received(hs)
 	if h.Status < 200 {
 		if a.interimWanted(h.Status) {
 			st.onInformational(h)
@@ -349,12 +349,19 @@ func (e *h2ClientEvents) OnHeaders(hs *http2.Stream, h *header.Head, end bool) {
 	}
 }
 
+// received notes what has come on the attempt's stream and returns how much of it is new.
+func (a *attempt) received(hs *http2.Stream) uint64 {
+	before := a.info.UpstreamWireReceived
+	a.info.UpstreamWireReceived = a.wireBefore + hs.WireReceived()
+	return a.info.UpstreamWireReceived - before
+}
+
 // OnData passes data on, or keeps it while the client is slow.
 func (e *h2ClientEvents) OnData(hs *http2.Stream, p []byte, end bool) {
 	s := hs.Owner.(*clientStream)
 	a := s.a
 	st := a.st
-	st.info.UpstreamWireReceived = hs.WireReceived()
+	a.received(hs)
 	switch {
 	case s.paused || s.held():
 		s.rx.Append(p)
@@ -375,7 +382,7 @@ func (e *h2ClientEvents) OnTrailers(hs *http2.Stream, t *header.Head) {
 	s := hs.Owner.(*clientStream)
 	a := s.a
 	st := a.st
-	st.info.UpstreamWireReceived = hs.WireReceived()
+	a.received(hs)
 	if s.paused || s.held() {
 		t.Retain()
 		s.rxTrailers = true

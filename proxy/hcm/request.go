@@ -151,11 +151,11 @@ func (st *stream) onRequestData(p []byte, end bool) {
 
 // pauseWhenFull stops the client while the origin is slow.
 func (st *stream) pauseWhenFull() {
-	if st.over || st.requestPaused || st.request == halfDone || !st.att.full() {
+	if st.over || st.requestPaused || st.request == halfDone || !st.upstreamFull() {
 		return
 	}
 	st.requestPaused = true
-	if st.att.state != attemptPending {
+	if st.upstreamConnected() {
 		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlBackedUpTotal)
 	}
 	st.w.Stats.Inc(st.cfg.stats.DownstreamFlowControlPausedReadingTotal)
@@ -191,7 +191,7 @@ func (st *stream) onDownstreamReset(r reason.Reason, details string) {
 	if st.over {
 		return
 	}
-	st.att.cancel()
+	st.cancelUpstream()
 	st.info.Flags |= r.Entry().Flag
 	if st.response == halfHead {
 		st.info.ResponseCode = 0

@@ -22,10 +22,10 @@ func (st *stream) onInformational(h *header.Head) {
 
 // pauseWhenBehind stops the origin while the client is slow.
 func (st *stream) pauseWhenBehind() {
-	if !st.responsePaused && st.att.state != attemptIdle && st.down.full(st) {
+	if !st.responsePaused && st.upstreamActive() && st.down.full(st) {
 		st.responsePaused = true
 		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlPausedReadingTotal)
-		st.att.pauseResponse()
+		st.answering.pauseResponse()
 	}
 }
 
@@ -40,10 +40,10 @@ func (st *stream) onResponseHead(end bool) {
 	st.info.Reason = reason.ViaUpstream
 	st.info.Details = "via_upstream"
 	h := &st.resp
-	if st.att.endpoint.Host.Minds() {
-		st.att.noteHead(h, end)
+	if st.answering.endpoint.Host.Minds() {
+		st.answering.noteHead(h, end)
 	}
-	st.canary = st.att.endpoint.Host.Canary || string(h.Get(header.XEnvoyUpstreamCanary)) == "true"
+	st.canary = st.answering.endpoint.Host.Canary || string(h.Get(header.XEnvoyUpstreamCanary)) == "true"
 	if st.request == halfDone {
 		if !st.cfg.conf.Router.SuppressEnvoyHeaders {
 			var b [20]byte
@@ -107,7 +107,7 @@ func (st *stream) onResponseTrailers() {
 	st.setResponse(halfDone)
 	st.info.ResponseTrailers = &st.trail
 	st.info.End = st.w.Loop.Now()
-	if e := st.att.endpoint; e != nil && e.Host.Minds() && st.isGRPC() {
+	if e := st.answering.endpoint; e != nil && e.Host.Minds() && st.isGRPC() {
 		noteGRPC(e, &st.trail)
 	}
 	st.down.responseTrailers(st, &st.trail)
@@ -122,7 +122,7 @@ func (st *stream) onDownstreamDrained() {
 	st.responsePaused = false
 	st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlResumedReadingTotal)
 	st.moved()
-	st.att.resumeResponse()
+	st.answering.resumeResponse()
 }
 
 // responseOver runs when the response was handed over whole. A request that is still arriving is
@@ -130,7 +130,7 @@ func (st *stream) onDownstreamDrained() {
 func (st *stream) responseOver() {
 	st.chargeUpstream()
 	if st.request != halfDone {
-		st.att.cancel()
+		st.cancelUpstream()
 		st.setRequest(halfDone)
 	}
 	st.maybeFinish()

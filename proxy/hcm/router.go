@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/route"
@@ -75,7 +76,6 @@ func (st *stream) forward() {
 		return
 	}
 	st.prepareUpstream(action, e.Host.Hostname)
-	st.info.UpstreamAddress, st.info.UpstreamPipe, st.info.UpstreamHostName = e.Host.Address(), e.Host.Pipe, e.Host.Hostname
 	priority := conf.PriorityDefault
 	if action.HighPriority {
 		priority = conf.PriorityHigh
@@ -107,6 +107,32 @@ func (st *stream) forwardTrailers() {
 	st.att.requestTrailers(&st.reqTrail)
 	st.requestSent()
 }
+
+// attemptFailed ends the stream with the attempt that brings no response, or no whole one.
+func (st *stream) attemptFailed(_ *attempt, r reason.Reason) {
+	if st.response != halfHead {
+		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
+		if r == reason.UpstreamTermination {
+			r = reason.ResetAfterStart
+		}
+	}
+	st.fail(r, 0)
+}
+
+// cancelUpstream gives up every attempt, whatever its state.
+func (st *stream) cancelUpstream() { st.att.cancel() }
+
+// upstreamFull says whether request data should wait: there is an attempt, and it has nowhere to put them.
+func (st *stream) upstreamFull() bool { return st.att.full() }
+
+// upstreamConnected says that what is full is a connection, and not that there is none yet.
+func (st *stream) upstreamConnected() bool { return st.att.state != attemptPending }
+
+// upstreamActive says whether more of the response may come.
+func (st *stream) upstreamActive() bool { return st.answering.state != attemptIdle }
+
+// tryUpload hands the rest of a request body to the engine. src is the client's connection.
+func (st *stream) tryUpload(src *engine.Conn, left int64) { st.att.tryUpload(src, left) }
 
 // routeTimers applies the route's deadlines over the manager's (routing.md 7.2, RT-77).
 func (st *stream) routeTimers(a *conf.RouteAction) {

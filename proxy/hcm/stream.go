@@ -6,7 +6,6 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/engine/wheel"
-	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/route"
 	"github.com/sluiceproxy/sluice/proxy/stats"
@@ -80,11 +79,14 @@ type stream struct {
 	// h2 is the stream on the wire of a downstream HTTP/2 connection; nil on others.
 	h2 *serverStream
 
-	att   attempt
-	info  streaminfo.Info
-	req   header.Head
-	resp  header.Head
-	trail header.Head
+	// att is the first attempt, and most often the only one. answering is the one whose response goes, or
+	// will go, to the client.
+	att       attempt
+	answering *attempt
+	info      streaminfo.Info
+	req       header.Head
+	resp      header.Head
+	trail     header.Head
 	// reqTrail and trail hold the trailers of the request and of the response, which may be arriving at
 	// the same time.
 	reqTrail header.Head
@@ -112,6 +114,7 @@ func (st *stream) reset() {
 	st.over = true // a late look at a stream that was given back finds it over
 	st.body, st.encoding, st.h2 = http1.Body{}, transfer{}, nil
 	st.att.reset()
+	st.answering = nil
 	st.info.Reset()
 	st.req.Shrink()
 	st.resp.Shrink()
@@ -129,7 +132,8 @@ func (st *stream) reset() {
 func (st *stream) begin(w *worker.Worker, cfg *Config, d downstream, c *streaminfo.Connection, now int64) {
 	st.w, st.cfg, st.down = w, cfg, d
 	st.over = false
-	st.att.st = st
+	st.att.init(st)
+	st.answering = &st.att
 	st.timer.Handler = st
 	st.info.Conn = c
 	st.info.RemoteAddress = c.Remote
@@ -185,9 +189,7 @@ func (st *stream) OnTimer(*wheel.Timer) {
 	case st.due(deadlineResponse, now):
 		st.routeTimeout()
 	case st.due(deadlineUpstream, now):
-		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamRqMaxDurationReached)
-		st.att.endpoint.Load.RqError++
-		st.timedOut(reason.UpstreamMaxDuration)
+		st.upstreamTimeout()
 	case st.due(deadlineRequest, now):
 		st.timedOut(reason.RequestTimeout)
 	case st.due(deadlineIdle, now):
@@ -231,29 +233,13 @@ func countExpiry(s *stats.Shard, hs *stats.HTTPStats, r reason.Reason) {
 	}
 }
 
-// routeTimeout is the router's global timeout (ROUTER-40).
-func (st *stream) routeTimeout() {
-	if u := st.cluster; u != nil {
-		st.w.Stats.Inc(u.C.Stats.UpstreamRqTimeout)
-		if e := st.att.endpoint; e != nil {
-			e.Load.RqTimeout++
-			e.Load.RqError++
-			e.Failed(cluster.TimedOut, reason.ResponseTimeout.Entry().Status)
-		}
-	}
-	if st.response != halfHead {
-		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
-	}
-	st.fail(reason.ResponseTimeout, 0)
-}
-
 // fail ends the stream for reason r: by a local reply while no response head was sent and there is a
 // status to send, else by breaking the response off. status 0 takes the table's.
 func (st *stream) fail(r reason.Reason, status uint16) {
 	if st.over {
 		return
 	}
-	st.att.cancel()
+	st.cancelUpstream()
 	if st.response == halfHead && (status != 0 || r.Entry().Status != 0) {
 		st.sendLocalReply(r, status, nil)
 		return
@@ -280,7 +266,7 @@ func (st *stream) finish(whole bool, r reason.Reason) {
 		return
 	}
 	st.over = true
-	st.att.cancel()
+	st.cancelUpstream()
 	st.info.Reason = r
 	if st.info.End == 0 {
 		st.info.End = st.w.Loop.Now()
