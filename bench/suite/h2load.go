@@ -11,10 +11,23 @@ import (
 	"github.com/sluiceproxy/sluice/bench"
 )
 
-// h2load runs it over HTTP/1.1, one request at a time on each connection.
-func h2load(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
-	args := []string{"--h1", "-t1", "-m1", "-c", strconv.Itoa(l.Conns), "-D", wholeSeconds(d)}
-	return command(ctx, l, "h2load", "nghttp2-client", args)
+// h2loadTool runs it over the scenario's wire, with its streams at a time on each connection. Its groups
+// for TLS are those of our own client: P-256.
+func (s *scenario) h2loadTool(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
+	args := []string{"-t1", "-m", strconv.Itoa(max(1, s.streams)), "-c", strconv.Itoa(l.Conns), "--groups=P-256"}
+	if l.MaxRequests > 0 { // it cannot end by whichever comes first
+		args = append(args, "-n", strconv.FormatInt(max(l.MaxRequests, int64(l.Conns)), 10))
+	} else {
+		args = append(args, "-D", wholeSeconds(d))
+	}
+	if !s.wire.HTTP2() {
+		args = append(args, "--h1")
+	}
+	scheme := "http://"
+	if s.wire.Secure() {
+		scheme = "https://"
+	}
+	return command(ctx, l, "h2load", "nghttp2-client", args, scheme+l.Addr+l.Path)
 }
 
 var (

@@ -105,6 +105,7 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	l := s.load
 	l.Addr, l.MaxRequests = p.Spec.Listen, r.Profile.MaxRequests
 	l.Warmup, l.Duration = r.Profile.Warmup, r.Profile.Duration
+	l.TLS = p.Spec.Identity.Client(s.wire)
 	w := &meter{ctx: ctx, r: r, p: p}
 	var res bench.Result
 	var err error
@@ -112,7 +113,7 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	case "wrk":
 		res, err = runTool(ctx, &l, w, wrk, parseWrk)
 	case "h2load":
-		res, err = runTool(ctx, &l, w, h2load, parseH2load)
+		res, err = runTool(ctx, &l, w, s.h2loadTool, parseH2load)
 	default:
 		l.OnWindow = w.onWindow
 		l.OnProgress = r.line.onProgress
@@ -152,16 +153,16 @@ func wholeSeconds(d time.Duration) string {
 
 func wrk(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
 	args := []string{"-t1", "--latency", "-c", strconv.Itoa(l.Conns), "-d", wholeSeconds(d)}
-	return command(ctx, l, "wrk", "wrk", args)
+	return command(ctx, l, "wrk", "wrk", args, "http://"+l.Addr+l.Path)
 }
 
-// command runs name, of the Debian package pkg, with l's fields and address behind args: the tools
-// spell those alike.
-func command(ctx context.Context, l *bench.Load, name, pkg string, args []string) (*exec.Cmd, error) {
+// command runs name, of the Debian package pkg, with l's fields and url behind args: the tools spell
+// those alike.
+func command(ctx context.Context, l *bench.Load, name, pkg string, args []string, url string) (*exec.Cmd, error) {
 	for _, h := range l.Header {
 		args = append(args, "-H", h[0]+": "+h[1])
 	}
-	cmd := exec.CommandContext(ctx, name, append(args, "http://"+l.Addr+l.Path)...)
+	cmd := exec.CommandContext(ctx, name, append(args, url)...)
 	cmd.Stdout = &bytes.Buffer{}
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s (apt-get install %s): %w", name, pkg, err)
