@@ -111,9 +111,9 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	var err error
 	switch r.loadName(s) {
 	case "wrk":
-		res, err = runTool(ctx, &l, w, wrk, parseWrk)
+		res, err = runWrk(ctx, &l, w)
 	case "h2load":
-		res, err = runTool(ctx, &l, w, s.h2loadTool, parseH2load)
+		res, err = s.runH2load(ctx, &l, w)
 	default:
 		l.OnWindow = w.onWindow
 		l.OnProgress = r.line.onProgress
@@ -125,23 +125,20 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	return w.sample(s.metric, &res)
 }
 
-// tool runs a load generator once; what it prints is in the command's Stdout.
-type tool func(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error)
-
-// runTool drives l with another generator, which inherits this process's CPU. They count whole
-// seconds; the load's own share of its CPU comes from the process times.
-func runTool(ctx context.Context, l *bench.Load, w *meter, run tool, parse func([]byte) (bench.Result, error)) (res bench.Result, err error) {
-	if _, err := run(ctx, l, l.Warmup); err != nil {
+// runWrk drives l with wrk, which inherits this process's CPU. It counts whole seconds and cannot warm
+// up, so it runs twice; the load's own share of its CPU comes from the process times.
+func runWrk(ctx context.Context, l *bench.Load, w *meter) (res bench.Result, err error) {
+	if _, err := wrk(ctx, l, l.Warmup); err != nil {
 		return res, err
 	}
 	w.onWindow(true)
 	started := time.Now()
-	cmd, err := run(ctx, l, l.Duration)
+	cmd, err := wrk(ctx, l, l.Duration)
 	w.onWindow(false)
 	if err != nil {
 		return res, err
 	}
-	res, err = parse(cmd.Stdout.(*bytes.Buffer).Bytes())
+	res, err = parseWrk(cmd.Stdout.(*bytes.Buffer).Bytes())
 	res.LoadBusy = float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) / float64(time.Since(started))
 	return res, err
 }
