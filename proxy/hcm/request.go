@@ -7,7 +7,6 @@ import (
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/reason"
-	"github.com/sluiceproxy/sluice/proxy/route"
 )
 
 // onRequestHead takes a whole request head in st.req and decides what becomes of it, in the order of
@@ -28,6 +27,7 @@ func (st *stream) onRequestHead(end bool) {
 		return
 	}
 	st.normalizeHost()
+	st.findTable()
 	h := &st.req
 	upgrade := h.HasUpgrade && !isH2CUpgrade(h)
 	if e := http1.StripHopByHop(h, true, upgrade); e != 0 {
@@ -36,13 +36,12 @@ func (st *stream) onRequestHead(end bool) {
 	}
 	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
 		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
-		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
+		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(), InternalOnly: st.table.InternalOnly(),
 	})
 	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
 		st.info.RemoteAddress = addrPort(d.Trusted)
 	}
-	in := route.Input{Head: h, Internal: d.Internal, Scratch: st.w.Loop.Scratch()}
-	st.route = st.cfg.routes.Match(&in)
+	st.findRoute()
 	st.routed(upgrade)
 	if !st.over {
 		// What is still to come (a connection, the log line) reads the head after its bytes are gone.

@@ -91,7 +91,11 @@ type stream struct {
 	// the same time.
 	reqTrail header.Head
 
-	route   route.Result
+	// table is the route table the stream began with; nil when no scope matched.
+	table *route.Table
+	route route.Result
+	// hash is what the route's hash policies made of the request.
+	hash    route.Hash
 	cluster *worker.Upstream
 
 	idle time.Duration
@@ -122,7 +126,7 @@ func (st *stream) reset() {
 	if st.reqTrail.Count() > 0 {
 		st.reqTrail.Reset(nil)
 	}
-	st.route = route.Result{}
+	st.table, st.route, st.hash = nil, route.Result{}, route.Hash{}
 	st.cluster = nil
 	st.idle, st.upstreamLimit, st.lastMove = 0, 0, 0
 	st.deadlines = [numDeadlines]int64{}
