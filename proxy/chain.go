@@ -46,7 +46,10 @@ func (s *Server) compileTerminal(l *conf.Listener, c *conf.FilterChain, node con
 	var err error
 	switch {
 	case c.HTTP != nil && c.TCP == nil:
-		t.http, err = hcm.Compile(l, c.HTTP, statName(l), &hcm.Deps{Registry: s.registry, Logs: s.logs, Node: node, Runtime: s.runtime})
+		t.http, err = hcm.Compile(l, c.HTTP, statName(l), &hcm.Deps{
+			Registry: s.registry, Logs: s.logs, Node: node, Runtime: s.runtime,
+			Filters: s.o.HTTPFilters, Loops: len(s.workers), HealthFailed: s.healthFailed.Load,
+		})
 	case c.TCP != nil && c.HTTP == nil:
 		t.tcp, err = tcp.Compile(l, c.TCP, &tcp.Deps{Registry: s.registry, Logs: s.logs, Provider: s.provider})
 	default:

@@ -14,6 +14,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/filter"
 	"github.com/sluiceproxy/sluice/proxy/network"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/secure"
@@ -63,6 +64,8 @@ type Options struct {
 	MaxConnections int
 	// NetworkFilters are the embedder's own, by the name that conf.NetworkFilter calls them.
 	NetworkFilters map[string]network.Factory
+	// HTTPFilters are the embedder's own, by the name that conf.HTTPFilter calls them.
+	HTTPFilters map[string]filter.Factory
 	// OnDemandClusters is asked for clusters that TCP proxies with on_demand name and the configuration
 	// does not have; given the directory that on_demand names. nil: such a configuration is refused.
 	OnDemandClusters func(path string) (cluster.Provider, error)

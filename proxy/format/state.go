@@ -29,10 +29,7 @@ func compileMetadata(c command) (op, error) {
 }
 
 func appendMetadata(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
-	if i.Conn == nil || i.Conn.Extra == nil {
-		return dst, false
-	}
-	v, ok := i.Conn.Extra.Metadata.Get(o.space, o.key)
+	v, ok := i.DynamicMetadata(o.space, o.key)
 	return appendPrintable(dst, v[:cut(len(v), o.limit)]), ok
 }
 
@@ -50,24 +47,32 @@ func appendPrintable[T string | []byte](dst []byte, text T) []byte {
 }
 
 func appendNamespace(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
-	if i.Conn == nil || i.Conn.Extra == nil {
-		return dst, false
-	}
 	start, before := len(dst), byte('{')
-	for at := 0; ; {
-		key, value, ok := i.Conn.Extra.Metadata.Next(o.space, &at)
-		if !ok {
-			break
-		}
-		dst = appendQuoted(append(dst, before), key)
-		dst = appendQuoted(append(dst, ':'), value)
-		before = ','
+	if m := i.Metadata; m != nil {
+		dst, before = appendMembers(dst, before, m, o.space)
+	}
+	if i.Conn != nil && i.Conn.Extra != nil {
+		dst, before = appendMembers(dst, before, &i.Conn.Extra.Metadata, o.space)
 	}
 	if before == '{' {
 		return dst, false
 	}
 	dst = append(dst, '}')
 	return dst[:start+cut(len(dst)-start, o.limit)], true
+}
+
+// appendMembers appends the values of a namespace as members of an object, before the first of which
+// stands before; it returns what stands before the next.
+func appendMembers(dst []byte, before byte, m *streaminfo.Metadata, space string) ([]byte, byte) {
+	for at := 0; ; {
+		key, value, ok := m.Next(space, &at)
+		if !ok {
+			return dst, before
+		}
+		dst = appendQuoted(append(dst, before), key)
+		dst = appendQuoted(append(dst, ':'), value)
+		before = ','
+	}
 }
 
 // compileFilterState compiles %FILTER_STATE(key:form:field):Z%. The form is PLAIN, the text; TYPED,

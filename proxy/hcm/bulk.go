@@ -19,7 +19,7 @@ const bulkBytes = 32 << 10
 func (a *attempt) tryDownload() {
 	st := a.st
 	left := a.body.Remaining()
-	if left < bulkBytes || a.resp.Transfer != header.Length || a.paused || st.over {
+	if left < bulkBytes || a.resp.Transfer != header.Length || a.paused || st.over || !st.bulkResponse() {
 		return
 	}
 	dst := st.down.bare(st)

@@ -8,6 +8,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/filter"
 	"github.com/sluiceproxy/sluice/proxy/format"
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/route"
@@ -20,7 +21,7 @@ import (
 // it began with; a changed configuration reaches the next stream of a live connection.
 type Config struct {
 	conf      *conf.HTTPConnectionManager
-	routes    *route.Routes
+	routes    *route.Table
 	forwarded *forwarded.Policy
 	logs      []*accesslog.Logger
 	stats     *stats.HTTPStats
@@ -35,6 +36,8 @@ type Config struct {
 	hcase         http1.HeaderCase
 	replies       localReplies
 	bufferLimit   int
+	// filters are those before the router; nil without any.
+	filters *filterChain
 	// retainResponse: a log reads the response head after its bytes would be gone.
 	retainResponse bool
 }
@@ -45,6 +48,12 @@ type Deps struct {
 	Logs     *accesslog.Manager
 	Node     conf.Node
 	Runtime  *runtime.Loader // nil: defaults
+	// Filters are the embedder's own, by the name that conf.HTTPFilter calls them.
+	Filters map[string]filter.Factory
+	// Loops is how many loops use what is compiled; 0 reads as 1.
+	Loops int
+	// HealthFailed says whether /healthcheck/fail is in force; nil: never.
+	HealthFailed func() bool
 }
 
 // Live is the place a listener's loops read its current Config from.
@@ -53,17 +62,21 @@ type Live = atomic.Pointer[Config]
 // Compile makes the runtime form of a connection manager of listener l. address names the listener in
 // stats. Errors carry the path within the manager.
 func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d *Deps) (*Config, error) {
-	routes, err := route.CompileRoutes(c, route.Options{Runtime: d.Runtime, Registry: d.Registry})
+	table, err := route.Compile(c.Routes, route.Options{Runtime: d.Runtime})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("route_config: %w", err)
 	}
 	out := &Config{
-		conf: c, routes: routes,
+		conf: c, routes: table,
 		forwarded:   forwarded.Compile(c, d.Node),
 		stats:       stats.NewHTTPStats(d.Registry, c.StatPrefix),
 		listener:    stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
 		bufferLimit: int(l.PerConnectionBufferLimitBytes),
 	}
+	if out.filters, err = compileFilters(c.Filters, []*conf.RouteConfiguration{c.Routes}, d, stats.Clean(c.StatPrefix)); err != nil {
+		return nil, err
+	}
+	out.retainResponse = out.filters != nil
 	for i, lc := range c.AccessLogs {
 		logger, err := d.Logs.Compile(lc)
 		if err != nil {
@@ -112,12 +125,19 @@ func (c *Config) Close() {
 // Clusters returns the names the routes refer to.
 func (c *Config) Clusters() []string { return c.routes.Clusters() }
 
+// bodyFormat is a compiled local reply body.
+type bodyFormat struct {
+	text        *format.Formatter
+	json        *format.JSONFormatter
+	contentType string
+}
+
 type replyMapper struct {
 	filter  *accesslog.Filter
 	status  uint16
 	body    []byte
 	hasBody bool
-	format  *format.Body
+	format  *bodyFormat
 	headers []replyHeader
 }
 
@@ -129,14 +149,34 @@ type replyHeader struct {
 
 // localReplies is a compiled local_reply_config.
 type localReplies struct {
-	format  *format.Body
+	format  *bodyFormat
 	mappers []replyMapper
+}
+
+func compileBody(f *conf.Format) (*bodyFormat, error) {
+	if f == nil {
+		return nil, nil
+	}
+	out := &bodyFormat{contentType: f.ContentType}
+	var err error
+	if f.JSON != nil {
+		if out.contentType == "" {
+			out.contentType = "application/json"
+		}
+		out.json, err = format.CompileJSON(f.JSON, f.OmitEmptyValues)
+		return out, err
+	}
+	if out.contentType == "" {
+		out.contentType = "text/plain"
+	}
+	out.text, err = format.CompileText(f.Text, f.OmitEmptyValues)
+	return out, err
 }
 
 func compileReplies(c *conf.LocalReply, logs *accesslog.Manager) (localReplies, error) {
 	var out localReplies
 	var err error
-	if out.format, err = format.CompileBody(c.BodyFormat); err != nil {
+	if out.format, err = compileBody(c.BodyFormat); err != nil {
 		return out, fmt.Errorf("body_format: %w", err)
 	}
 	for i := range c.Mappers {
@@ -148,7 +188,7 @@ func compileReplies(c *conf.LocalReply, logs *accesslog.Manager) (localReplies, 
 		if m.Body != nil {
 			r.body, r.hasBody = []byte(*m.Body), true
 		}
-		if r.format, err = format.CompileBody(m.BodyFormat); err != nil {
+		if r.format, err = compileBody(m.BodyFormat); err != nil {
 			return out, fmt.Errorf("mappers[%d].body_format_override: %w", i, err)
 		}
 		for j, hv := range m.HeadersAdd {

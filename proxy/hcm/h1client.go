@@ -28,7 +28,7 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	a.info.UpstreamConnectionID = pc.ID()
 	a.info.UpstreamLocal = pc.LocalAddr()
 	a.connected(header.HTTP11)
-	end := st.request == halfDone
+	end := st.requestWhole()
 	a.requestHead(&st.req, end)
 	if !a.starting {
 		st.w.FlushHeads()

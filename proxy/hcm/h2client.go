@@ -292,7 +292,7 @@ func (c *h2Client) open(a *attempt) {
 	a.info.UpstreamConnectionID = c.mc.ID()
 	a.info.UpstreamLocal = c.mc.LocalAddr()
 	a.connected(header.HTTP2)
-	end := st.request == halfDone
+	end := st.requestWhole()
 	a.requestHead(&st.req, end)
 	if !end {
 		st.onUpstreamDrained()

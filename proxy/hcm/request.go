@@ -5,8 +5,10 @@ import (
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
+	"github.com/sluiceproxy/sluice/proxy/filter"
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/route"
 )
 
 // onRequestHead takes a whole request head in st.req and decides what becomes of it, in the order of
@@ -27,7 +29,6 @@ func (st *stream) onRequestHead(end bool) {
 		return
 	}
 	st.normalizeHost()
-	st.findTable()
 	h := &st.req
 	upgrade := h.HasUpgrade && !isH2CUpgrade(h)
 	if e := http1.StripHopByHop(h, true, upgrade); e != 0 {
@@ -36,13 +37,18 @@ func (st *stream) onRequestHead(end bool) {
 	}
 	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
 		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
-		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(), InternalOnly: st.table.InternalOnly(),
+		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
 	})
 	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
 		st.info.RemoteAddress = addrPort(d.Trusted)
 	}
-	st.findRoute()
-	st.routed(upgrade)
+	in := route.Input{Head: h, Internal: d.Internal, Scratch: st.w.Loop.Scratch()}
+	st.route = st.cfg.routes.Match(&in)
+	if c := st.cfg.filters; c != nil {
+		st.startFilters(c, upgrade, d.Internal, end)
+	} else {
+		st.routed(upgrade)
+	}
 	if !st.over {
 		// What is still to come (a connection, the log line) reads the head after its bytes are gone.
 		st.req.Retain()
@@ -145,12 +151,16 @@ func (st *stream) onRequestData(p []byte, end bool) {
 	if st.localReply || st.over {
 		return
 	}
+	if x := st.filters; x != nil {
+		x.onData(filter.Request, p, end)
+		return
+	}
 	st.forwardData(p, end)
 }
 
 // pauseWhenFull stops the client while the origin is slow.
 func (st *stream) pauseWhenFull() {
-	if st.over || st.requestPaused || st.request == halfDone || !st.upstreamFull() {
+	if st.over || st.requestPaused || st.requestWhole() || !st.upstreamFull() {
 		return
 	}
 	st.requestPaused = true
@@ -158,7 +168,9 @@ func (st *stream) pauseWhenFull() {
 		st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlBackedUpTotal)
 	}
 	st.w.Stats.Inc(st.cfg.stats.DownstreamFlowControlPausedReadingTotal)
-	st.down.pauseRequest(st)
+	if st.request != halfDone { // else what waits is a filter's
+		st.down.pauseRequest(st)
+	}
 }
 
 // onRequestTrailers ends the request with the trailers in st.reqTrail.
@@ -166,6 +178,10 @@ func (st *stream) onRequestTrailers() {
 	st.moved()
 	st.requestComplete()
 	if st.localReply || st.over {
+		return
+	}
+	if x := st.filters; x != nil {
+		x.onTrailers(filter.Request)
 		return
 	}
 	st.forwardTrailers()
@@ -179,6 +195,12 @@ func (st *stream) onUpstreamDrained() {
 	st.requestPaused = false
 	st.w.Stats.Inc(st.cfg.stats.DownstreamFlowControlResumedReadingTotal)
 	st.moved()
+	if x := st.filters; x != nil {
+		x.drainTail()
+		if st.over || st.requestPaused || st.request == halfDone || x.held[filter.Request] {
+			return
+		}
+	}
 	st.down.resumeRequest(st)
 }
 

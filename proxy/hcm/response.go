@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/filter"
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/route"
@@ -56,9 +57,19 @@ func (st *stream) onResponseHead(end bool) {
 	if vh := st.route.VirtualHost; vh != nil && vh.Config.IncludeAttemptCountInResponse {
 		st.setAttemptCount(h)
 	}
-	st.route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
-	st.route.AddCookies(st.hash, h, &st.info)
-	st.sendHead(h, end)
+	if st.route.Route != nil {
+		st.route.Route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
+	}
+	st.responseHead(end)
+}
+
+// responseHead takes a head, the upstream's or that of a local reply, through the filters to the client.
+func (st *stream) responseHead(end bool) {
+	if x := st.filters; x != nil {
+		x.onResponse(end)
+		return
+	}
+	st.sendHead(&st.resp, end)
 }
 
 func (st *stream) setAttemptCount(h *header.Head) {
@@ -86,6 +97,16 @@ func (st *stream) sendHead(h *header.Head, end bool) {
 
 // onResponseData passes body bytes on. p is only valid during the call.
 func (st *stream) onResponseData(p []byte, end bool) {
+	if x := st.filters; x != nil {
+		st.moved()
+		x.onData(filter.Response, p, end)
+		return
+	}
+	st.sendData(p, end)
+}
+
+// sendData hands body bytes to the codec.
+func (st *stream) sendData(p []byte, end bool) {
 	st.moved()
 	st.info.BytesSent += uint64(len(p))
 	if end {
@@ -102,6 +123,15 @@ func (st *stream) onResponseData(p []byte, end bool) {
 
 // onResponseTrailers ends the response with the trailers in st.trail.
 func (st *stream) onResponseTrailers() {
+	if x := st.filters; x != nil {
+		x.onTrailers(filter.Response)
+		return
+	}
+	st.sendTrailers()
+}
+
+// sendTrailers hands the trailers in st.trail to the codec.
+func (st *stream) sendTrailers() {
 	st.moved()
 	st.setResponse(halfDone)
 	st.info.ResponseTrailers = &st.trail
@@ -121,7 +151,9 @@ func (st *stream) onDownstreamDrained() {
 	st.responsePaused = false
 	st.w.Stats.Inc(st.cluster.C.Stats.UpstreamFlowControlResumedReadingTotal)
 	st.moved()
-	st.answering.resumeResponse()
+	if x := st.filters; x == nil || !x.held[filter.Response] {
+		st.answering.resumeResponse()
+	}
 }
 
 // responseOver runs when the response was handed over whole. A request that is still arriving is
@@ -146,7 +178,6 @@ func (st *stream) chargeUpstream() {
 	if st.info.RequestEnd != 0 {
 		ms = uint64(st.info.End-st.info.RequestEnd) / uint64(time.Millisecond)
 	}
-	st.chargeVirtual(ms)
 	u.C.Codes.Charge(st.w.Stats, st.clusterStatus, ms, st.internal(), st.canary)
 }
 
@@ -174,6 +205,9 @@ func (st *stream) sendLocalReply(r reason.Reason, status uint16, location []byte
 // it is a constant, configuration, or freshly made.
 func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
 	st.localReply = true
+	if x := st.filters; x != nil {
+		x.dropResponse()
+	}
 	st.info.Reason = r
 	st.info.ResponseCode, st.clusterStatus = status, status
 	h := &st.resp
@@ -182,12 +216,12 @@ func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
 	h.Close = r.Entry().Close
 	st.info.Response = h
 	contentType := "text/plain"
-	if r == reason.DirectResponse && st.route.Route != nil && st.route.Route.Body != nil {
-		contentType = st.route.Route.Body.ContentType
+	if st.replyType != "" {
+		contentType = st.replyType
 	}
 	own := r != reason.DirectResponse && r != reason.Redirect
 	if own && (st.cfg.replies.format != nil || len(st.cfg.replies.mappers) > 0) {
-		body, contentType = st.mapReply(body)
+		body, contentType = st.mapReply(body, contentType)
 	}
 	e := r.Entry()
 	if location != nil {
@@ -204,21 +238,64 @@ func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
 	} else if len(body) > 0 {
 		h.SetString(header.ContentType, contentType)
 	}
-	if !own {
-		st.route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
+	if !own && st.route.Route != nil {
+		st.route.Route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
 	}
 	st.info.LocalReplyBody = body
 	h.Transfer, h.ContentLength = header.Length, int64(len(body))
 	if st.req.Method == header.MethodHead || len(body) == 0 || h.Status == 304 || h.Status == 204 {
 		// RFC 9110 9.3.2: HEAD gets the length the body would have; the codec knows not to send one.
 		h.Transfer = header.NoBody
-		st.sendHead(h, true)
+		st.replyHead(true)
 		return
 	}
-	st.sendHead(h, false)
-	if !st.over {
+	if st.replyHead(false) {
 		st.onResponseData(body, true)
 	}
+}
+
+// replyHead sends a local reply's head, and says whether its body is wanted. A filter may put another
+// reply in its place.
+func (st *stream) replyHead(end bool) bool {
+	x := st.filters
+	if x == nil {
+		st.sendHead(&st.resp, end)
+		return !st.over
+	}
+	generation := x.generation
+	x.replies++
+	st.responseHead(end)
+	if x.generation != generation {
+		return false
+	}
+	x.replies--
+	return true
+}
+
+// filterReply is a filter's Reply: it breaks off a response that has begun, and one that is a local reply
+// and has not come past the filters yet, so that filters cannot answer one another without end.
+func (st *stream) filterReply(r *filter.Reply) {
+	st.cancelUpstream()
+	e := r.Reason.Entry()
+	details, status, body := r.Details, r.Status, r.Body
+	if details == "" {
+		details = e.Details
+	}
+	if status == 0 {
+		status = e.Status
+	}
+	if body == nil {
+		body = r.Reason.Body()
+	}
+	st.info.Flags |= e.Flag
+	st.info.Details = details
+	if st.response != halfHead || st.filters.replies > 0 {
+		st.w.Stats.Inc(st.cfg.stats.DownstreamRqTxReset)
+		st.finish(false, r.Reason)
+		return
+	}
+	st.replyType, st.replyGRPC = r.ContentType, r.GRPC
+	st.reply(r.Reason, status, body, nil)
 }
 
 func (st *stream) isGRPC() bool {
@@ -244,6 +321,9 @@ func (st *stream) grpcReply(h *header.Head, body []byte) []byte {
 	case 504:
 		code = "4"
 	}
+	if st.replyGRPC != "" {
+		code = st.replyGRPC
+	}
 	h.Status, st.info.ResponseCode = 200, 200
 	h.SetString(header.ContentType, "application/grpc")
 	h.SetString(header.GrpcStatus, code)
@@ -262,8 +342,7 @@ func (st *stream) grpcReply(h *header.Head, body []byte) []byte {
 }
 
 // mapReply applies local_reply_config: the first mapper whose filter holds, then the body format.
-func (st *stream) mapReply(body []byte) ([]byte, string) {
-	contentType := "text/plain"
+func (st *stream) mapReply(body []byte, contentType string) ([]byte, string) {
 	f := st.cfg.replies.format
 	st.info.LocalReplyBody = body
 	for i := range st.cfg.replies.mappers {
@@ -291,5 +370,8 @@ func (st *stream) mapReply(body []byte) ([]byte, string) {
 	if f == nil {
 		return body, contentType
 	}
-	return f.Append(nil, &st.info), f.ContentType
+	if f.json != nil {
+		return f.json.Append(nil, &st.info), f.contentType
+	}
+	return f.text.Append(nil, &st.info), f.contentType
 }

@@ -17,6 +17,12 @@ func addrPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 0) }
 // routed acts on the route that was found: answers by itself, or takes the request to its cluster.
 func (st *stream) routed(upgrade bool) {
 	res := &st.route
+	if res.VirtualHost != nil {
+		st.info.VirtualHostName = res.VirtualHost.Config.Name
+	}
+	if res.Route != nil {
+		st.info.RouteName = res.Route.Config.Name
+	}
 	s, hs := st.w.Stats, st.cfg.stats
 	if upgrade && res.Kind != route.NoRoute {
 		s.Inc(hs.DownstreamRqWsOnNonWsRoute)
@@ -32,32 +38,26 @@ func (st *stream) routed(upgrade bool) {
 		s.Inc(hs.RqRedirect)
 		s.Inc(hs.RqDirectResponse) // AMB-20: redirects count both
 		proto := st.req.Get(header.XForwardedProto)
-		loc, status := res.AppendLocation(make([]byte, 0, 128), &st.req, proto, &st.info)
+		loc, status := res.AppendLocation(make([]byte, 0, 128), &st.req, proto)
 		st.sendLocalReply(reason.Redirect, status, loc)
 	case route.Direct:
 		s.Inc(hs.RqDirectResponse)
-		st.direct(res.Route)
+		st.direct(res.Route.Config.Direct)
 	case route.Forward:
 		st.forward()
 	}
 }
 
-func (st *stream) direct(r *route.Route) {
+func (st *stream) direct(d *conf.DirectResponse) {
 	st.info.Details = reason.DirectResponse.Entry().Details
-	d := r.Config.Direct
-	body := d.Body
-	if r.Body != nil { // RT-63
-		st.info.LocalReplyBody = body
-		st.info.ResponseCode = d.Status
-		body = r.Body.Append(nil, &st.info)
-	}
-	st.reply(reason.DirectResponse, d.Status, body, nil)
+	st.reply(reason.DirectResponse, d.Status, d.Body, nil)
 }
 
 // forward picks cluster and host and starts the attempt.
 func (st *stream) forward() {
-	action := st.route.Route.Config.Action
-	u := st.w.Cluster(st.route.Target.Cluster(&st.req))
+	r := st.route.Route
+	action := r.Config.Action
+	u := st.w.Cluster(r.Cluster(&st.req))
 	if u == nil || u.C.Conf.ProxyProtocol != nil {
 		// Requests of several clients share a connection, which a PROXY header would give to one of them.
 		// The loader refuses routes that name such a cluster; cluster_header can still do so.
@@ -69,8 +69,7 @@ func (st *stream) forward() {
 	st.info.UpstreamCluster = u.C.Conf.StatName
 	st.info.UpstreamClusterRaw = u.C.Conf.Name
 	st.routeTimers(action)
-	st.hashRequest()
-	e := u.PickFor(st.choose())
+	e := u.Pick()
 	if e == nil {
 		st.w.Stats.Inc(u.C.Stats.UpstreamCxNoneHealthy)
 		st.sendLocalReply(reason.NoHealthyHost, 0, nil)
@@ -86,7 +85,7 @@ func (st *stream) forward() {
 	if st.over || st.localReply {
 		return
 	}
-	if st.request == halfDone {
+	if st.requestWhole() {
 		st.requestSent()
 	} else {
 		st.pauseWhenFull()
@@ -133,7 +132,11 @@ func (st *stream) upstreamConnected() bool { return st.att.state != attemptPendi
 func (st *stream) upstreamActive() bool { return st.answering.state != attemptIdle }
 
 // tryUpload hands the rest of a request body to the engine. src is the client's connection.
-func (st *stream) tryUpload(src *engine.Conn, left int64) { st.att.tryUpload(src, left) }
+func (st *stream) tryUpload(src *engine.Conn, left int64) {
+	if st.bulkRequest() {
+		st.att.tryUpload(src, left)
+	}
+}
 
 // routeTimers applies the route's deadlines over the manager's (routing.md 7.2, RT-77).
 func (st *stream) routeTimers(a *conf.RouteAction) {
@@ -144,10 +147,19 @@ func (st *stream) routeTimers(a *conf.RouteAction) {
 			st.setDeadline(deadlineIdle, st.idle)
 		}
 	}
-	st.durationLimit(a)
+	if a.HasMaxStreamDuration {
+		st.deadlines[deadlineDuration] = 0
+		if a.MaxStreamDuration > 0 {
+			st.deadlines[deadlineDuration] = st.info.Start + int64(a.MaxStreamDuration)
+			st.arm()
+		}
+	}
 	// The route's own or the header's; x-envoy-upstream-rq-timeout-ms reaches here only on internal
 	// requests (routing.md 12).
-	st.info.Timeout = st.responseLimit(a)
+	st.info.Timeout = a.Timeout
+	if a.HasMaxStreamDuration {
+		st.info.Timeout = 0
+	}
 	if i := st.req.Index(header.XEnvoyUpstreamRqTimeoutMs); i >= 0 {
 		if ms, ok := parseMs(st.req.Bytes(st.req.Fields[i].Value)); ok {
 			st.info.Timeout = ms
@@ -194,8 +206,9 @@ func (st *stream) prepareUpstream(a *conf.RouteAction, hostname string) {
 	if st.route.VirtualHost.Config.IncludeRequestAttemptCount {
 		h.SetString(header.XEnvoyAttemptCount, "1")
 	}
-	st.route.MutateRequest(h, &st.info, st.w.Loop.Scratch()[:0])
-	st.route.RewriteRequest(h, route.RewriteOptions{Info: &st.info, Hostname: hostname, SuppressEnvoyHeaders: suppress})
+	r := st.route.Route
+	r.MutateRequest(h, &st.info, st.w.Loop.Scratch()[:0])
+	r.RewriteRequest(h, route.RewriteOptions{Hostname: hostname, SuppressEnvoyHeaders: suppress})
 }
 
 // requestSent starts the clock of the response: the request is complete and handed on (ROUTER-40).

@@ -91,11 +91,12 @@ type stream struct {
 	// the same time.
 	reqTrail header.Head
 
-	// table is the route table the stream began with; nil when no scope matched.
-	table *route.Table
-	route route.Result
-	// hash is what the route's hash policies made of the request.
-	hash    route.Hash
+	// filters are at work on the stream; nil when there is none but the router.
+	filters *filterRun
+	// replyType and replyGRPC are what a filter wants its local reply to say.
+	replyType, replyGRPC string
+
+	route   route.Result
 	cluster *worker.Upstream
 
 	idle time.Duration
@@ -126,7 +127,8 @@ func (st *stream) reset() {
 	if st.reqTrail.Count() > 0 {
 		st.reqTrail.Reset(nil)
 	}
-	st.table, st.route, st.hash = nil, route.Result{}, route.Hash{}
+	st.route = route.Result{}
+	st.filters, st.replyType, st.replyGRPC = nil, "", ""
 	st.cluster = nil
 	st.idle, st.upstreamLimit, st.lastMove = 0, 0, 0
 	st.deadlines = [numDeadlines]int64{}
@@ -276,9 +278,15 @@ func (st *stream) finish(whole bool, r reason.Reason) {
 		st.info.End = st.w.Loop.Now()
 	}
 	st.charge()
+	if x := st.filters; x != nil {
+		x.over()
+	}
 	st.info.LogType = streaminfo.DownstreamEnd
 	for _, l := range st.cfg.logs {
 		l.Log(st.w.Logs, &st.info)
+	}
+	if x := st.filters; x != nil {
+		x.release()
 	}
 	st.down.finish(st, whole, r)
 }

@@ -170,6 +170,15 @@ const (
 	ConnectionLimited
 	ConnectionRateLimited
 	NetworkFilterRefused
+	FilterReply
+	RequestTooLarge
+	ResponseTooLarge
+	FaultAborted
+	LocalRateLimited
+	HTTPRBACDenied
+	CORSAnswered
+	HealthCheckAnswered
+	HealthCheckFailed
 	numReasons
 )
 
@@ -394,6 +403,42 @@ var Table = [numReasons]Entry{
 	NetworkFilterRefused: {
 		Name: "network_filter_refused", Details: "network_filter_refused",
 		Sentence: "A network filter of the embedding program refused the connection and gave no reason of its own.",
+	},
+	FilterReply: {
+		Name: "filter_reply", Status: 500, Details: "filter_reply",
+		Sentence: "An HTTP filter of the embedding program answered and gave no reason of its own.",
+	},
+	RequestTooLarge: {
+		Name: "request_too_large", Status: 413, Details: "request_payload_too_large", Body: "Payload Too Large",
+		Sentence: "A filter keeps the request's body, and it is larger than max_request_bytes or the connection's buffer limit.",
+	},
+	ResponseTooLarge: {
+		Name: "response_too_large", Status: 500, Details: "response_payload_too_large", Body: "Internal Server Error",
+		Sentence: "A filter keeps the response's body, and it is larger than the connection's buffer limit.",
+	},
+	FaultAborted: {
+		Name: "fault_aborted", Flag: FaultInjected, Status: 503, Details: "fault_filter_abort", Body: "fault filter abort",
+		Sentence: "The fault filter was told to abort this request.",
+	},
+	LocalRateLimited: {
+		Name: "local_rate_limited", Flag: RateLimited, Status: 429, Details: "local_rate_limited", Body: "local_rate_limited",
+		Sentence: "A token bucket of the local_ratelimit filter was empty.",
+	},
+	HTTPRBACDenied: {
+		Name: "http_rbac_denied", Status: 403, Details: "rbac_access_denied_matched_policy[none]", Body: "RBAC: access denied",
+		Sentence: "An HTTP RBAC filter denied the request; the details name the policy that did, none when no policy allowed it.",
+	},
+	CORSAnswered: {
+		Name: "cors_answered", Status: 200, Details: "cors_response",
+		Sentence: "The cors filter answered a preflight request.",
+	},
+	HealthCheckAnswered: {
+		Name: "health_check_answered", Status: 200, Details: "health_check_ok",
+		Sentence: "The health_check filter answered that the proxy, or the cluster behind it, is well.",
+	},
+	HealthCheckFailed: {
+		Name: "health_check_failed", Flag: FailedLocalHealthCheck, Status: 503, Details: "health_check_failed",
+		Sentence: "The health_check filter answered that the proxy is to get no requests: /healthcheck/fail, or too few healthy hosts.",
 	},
 	Stopped: {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
 }

@@ -25,9 +25,6 @@ const none = math.MaxUint32
 // smallest ordinal is not below the best is not entered. Cost: the length of the path, plus the
 // conditions of routes that share a literal.
 //
-// Expressions and templates stand at the literal their matches begin with, which is all of "/v1/" for
-// "^/v1/[0-9]+", and nothing for "/(a|b)": those are tried for every path.
-//
 // Immutable. The zero value matches nothing.
 type pathIndex struct {
 	nodes []node
@@ -53,7 +50,7 @@ type node struct {
 type term struct {
 	ordinal uint32
 	kind    conf.PathKind
-	plain   bool // no conditions besides the path
+	plain   bool // no header or query conditions
 }
 
 type literal struct {
@@ -66,24 +63,15 @@ func newPathIndex(routes []Route, fold bool) pathIndex {
 	byText := map[string][]term{}
 	for i := range routes {
 		m := &routes[i].Config.Match
-		text := m.Path
-		switch m.Kind {
-		case conf.PathConnect:
+		if m.CaseInsensitive != fold {
 			continue
-		case conf.PathRegex, conf.PathTemplate: // case_sensitive is not for them
-			if fold {
-				continue
-			}
-			text = literalPrefix(routes[i].pattern)
-		default:
-			if m.CaseInsensitive != fold {
-				continue
-			}
-			if fold {
-				text = lowerASCII(text)
-			}
 		}
-		byText[text] = append(byText[text], term{ordinal: uint32(i), kind: m.Kind, plain: routes[i].conditions == nil})
+		text := m.Path
+		if fold {
+			text = lowerASCII(text)
+		}
+		plain := len(routes[i].headers)+len(routes[i].queries) == 0
+		byText[text] = append(byText[text], term{ordinal: uint32(i), kind: m.Kind, plain: plain})
 	}
 	x := pathIndex{fold: fold}
 	if len(byText) == 0 {
@@ -159,7 +147,7 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 			if t.ordinal >= best {
 				break
 			}
-			if t.fits(path, at) && (t.plain || routes[t.ordinal].conditions.hold(in)) && (t.kind < conf.PathRegex || routes[t.ordinal].pattern.Match(path)) {
+			if t.fits(path, at) && (t.plain || routes[t.ordinal].holds(in)) {
 				best = t.ordinal
 				break
 			}
@@ -206,8 +194,7 @@ func (x *pathIndex) same(b []byte, edge string) bool {
 	return string(b) == edge || x.fold && header.EqualFold(b, edge)
 }
 
-// fits says whether the specifier holds for a path whose first at bytes are the literal (RT-41); of an
-// expression, whether it can.
+// fits says whether the specifier holds for a path whose first at bytes are the literal (RT-41).
 func (t *term) fits(path []byte, at int) bool {
 	switch t.kind {
 	case conf.PathExact:

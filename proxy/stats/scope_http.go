@@ -35,6 +35,7 @@ type HTTPStats struct {
 	DownstreamRqTxReset                      Counter    `stat:"downstream_rq_tx_reset"`
 	DownstreamRqResponseBeforeRqComplete     Counter    `stat:"downstream_rq_response_before_rq_complete"`
 	DownstreamRqNonRelativePath              Counter    `stat:"downstream_rq_non_relative_path"`
+	DownstreamRqTooLarge                     Counter    `stat:"downstream_rq_too_large"`
 	DownstreamRqWsOnNonWsRoute               Counter    `stat:"downstream_rq_ws_on_non_ws_route"`
 	DownstreamRqIdleTimeout                  Counter    `stat:"downstream_rq_idle_timeout"`
 	DownstreamRqHeaderTimeout                Counter    `stat:"downstream_rq_header_timeout"`
@@ -58,6 +59,7 @@ type HTTPStats struct {
 	RqRedirect                            Counter `stat:"rq_redirect"`
 	RqDirectResponse                      Counter `stat:"rq_direct_response"`
 	RqTotal                               Counter `stat:"rq_total"`
+	RsTooLarge                            Counter `stat:"rs_too_large"`
 	RqResetAfterDownstreamResponseStarted Counter `stat:"rq_reset_after_downstream_response_started"`
 
 	// The codec's own, shared by all connection managers (HC-14).

@@ -69,8 +69,10 @@ type Info struct {
 	// LogType is %ACCESS_LOG_TYPE% of the line being written; NotSet in headers and local replies.
 	LogType LogType
 
+	// Metadata is the stream's own dynamic metadata, nil while there is none; the connection's is Conn's.
+	Metadata *Metadata
+
 	RouteName, VirtualHostName string
-	VirtualClusterName         string // empty for none
 	StreamID                   uint64
 	LocalReplyBody             []byte
 	HealthCheck                bool
@@ -132,23 +134,6 @@ type Secure struct {
 	HandshakeNs int64
 	// TransportFailure is why TLS failed, in Envoy's words; empty when it did not.
 	TransportFailure string
-
-	validation uint8 // 0: Validated was not asked yet; 1: no; 2: yes
-}
-
-// Validated says whether the client presented a certificate that holds. Where the listener lets untrusted
-// certificates in, the first call of a connection verifies the certificate.
-func (s *Secure) Validated() bool {
-	if s.validation == 0 {
-		if s.Peer == nil || s.Context == nil {
-			return false
-		}
-		s.validation = 1
-		if s.Context.ValidatedPeer(s.Peer) {
-			s.validation = 2
-		}
-	}
-	return s.validation == 2
 }
 
 // TLS says whether the connection is encrypted.
@@ -217,6 +202,19 @@ func (c *Connection) TransportFailure() string {
 		return ""
 	}
 	return c.Secure.TransportFailure
+}
+
+// DynamicMetadata returns a value of the stream's metadata, or else of its connection's.
+func (i *Info) DynamicMetadata(namespace, key string) (value []byte, ok bool) {
+	if i.Metadata != nil {
+		if value, ok = i.Metadata.Get(namespace, key); ok {
+			return value, ok
+		}
+	}
+	if i.Conn == nil || i.Conn.Extra == nil {
+		return nil, false
+	}
+	return i.Conn.Extra.Metadata.Get(namespace, key)
 }
 
 // Reset clears everything.

@@ -78,6 +78,15 @@ func StartConf(t testing.TB, c *conf.Bootstrap, loops int, log string, origins .
 	return p
 }
 
+// StartOptions is StartConf for a server with options of its own.
+func StartOptions(t testing.TB, o proxy.Options, log string, origins ...Origin) *Proxy {
+	t.Helper()
+	p := startOptions(t, o)
+	p.log, p.origins = log, origins
+	t.Cleanup(p.finish)
+	return p
+}
+
 func start(t testing.TB, c *conf.Bootstrap, loops int, drain time.Duration) *Proxy {
 	t.Helper()
 	return startOptions(t, proxy.Options{Config: c, Concurrency: loops, DrainTime: drain})
