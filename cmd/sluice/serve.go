@@ -139,8 +139,8 @@ func compiles(b *conf.Bootstrap) error {
 			if chain.HTTP == nil {
 				continue
 			}
-			if _, err := route.Compile(chain.HTTP.Routes, route.Options{}); err != nil {
-				return fmt.Errorf("listeners[%d] %q: route_config: %w", i, l.Name, err)
+			if _, err := route.CompileRoutes(chain.HTTP, route.Options{}); err != nil {
+				return fmt.Errorf("listeners[%d] %q: %w", i, l.Name, err)
 			}
 		}
 	}

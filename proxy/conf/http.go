@@ -78,7 +78,9 @@ type CurrentClientCert struct {
 type HTTPConnectionManager struct {
 	StatPrefix string
 	CodecType  CodecType
+	// Routes is the route table, or Scoped the tables and what chooses among them. One of the two.
 	Routes     *RouteConfiguration
+	Scoped     *ScopedRoutes
 	Router     Router
 	// Filters are what requests pass before the router, in order (http_filters).
 	Filters    []*HTTPFilter

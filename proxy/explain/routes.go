@@ -21,12 +21,12 @@ func (r *Report) listener(a, b *conf.Listener) {
 	if a.SourcesDigest != b.SourcesDigest {
 		r.add(1, Changed, "the files or environment variables it takes bodies and formats from")
 	}
-	x, y := managers(a), managers(b)
-	for i, c := range y {
+	x, y := tables(a), tables(b)
+	for i, t := range y {
 		if i < len(x) {
-			r.routes(x[i].Routes, c.Routes)
+			r.routes(x[i], t)
 		} else {
-			r.routes(&conf.RouteConfiguration{}, c.Routes)
+			r.routes(&conf.RouteConfiguration{}, t)
 		}
 	}
 }
@@ -34,11 +34,17 @@ func (r *Report) listener(a, b *conf.Listener) {
 // isRoutes says whether a field of a listener belongs to what routes tells in words.
 func isRoutes(path string) bool { return strings.HasSuffix(path, ".virtual_hosts") }
 
-func managers(l *conf.Listener) []*conf.HTTPConnectionManager {
-	var out []*conf.HTTPConnectionManager
+// tables returns the route tables of a listener's filter chains, those of scopes among them.
+func tables(l *conf.Listener) []*conf.RouteConfiguration {
+	var out []*conf.RouteConfiguration
 	for _, c := range l.Chains() {
-		if c.HTTP != nil && c.HTTP.Routes != nil {
-			out = append(out, c.HTTP)
+		if c.HTTP == nil {
+			continue
+		}
+		for _, t := range c.HTTP.RouteTables() {
+			if t != nil {
+				out = append(out, t)
+			}
 		}
 	}
 	return out

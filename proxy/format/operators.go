@@ -180,7 +180,7 @@ var operators = map[string]op{
 		return strconv.AppendUint(dst, i.StreamID, 10), true
 	}},
 	"ROUTE_NAME":           text(func(i *streaminfo.Info) string { return i.RouteName }),
-	"VIRTUAL_CLUSTER_NAME": {eval: appendNothing}, // there are none to match
+	"VIRTUAL_CLUSTER_NAME": text(func(i *streaminfo.Info) string { return i.VirtualClusterName }),
 	"LOCAL_REPLY_BODY": {eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 		return append(dst, i.LocalReplyBody...), true
 	}},

@@ -31,7 +31,6 @@ func TestPolicyDoesNotAllocate(t *testing.T) {
 	all := func(c *conf.HTTPConnectionManager) {
 		tens(c)
 		c.Via, c.AddUserAgent, c.AppendXForwardedPort, c.AlwaysSetRequestIDInResp = "1.1 sluice", true, true, true
-		c.Routes = &conf.RouteConfiguration{InternalOnlyHeaders: []string{"x-secret"}}
 	}
 	edge := func(c *conf.HTTPConnectionManager) { all(c); c.UseRemoteAddress, c.XFFNumTrustedHops = true, 1 }
 	full := []string{

@@ -21,12 +21,11 @@ import (
 
 // Policy is the forwarding and trust settings of one connection manager. Immutable.
 type Policy struct {
-	conf         *conf.HTTPConnectionManager
-	internalOnly []match.Name // internal_only_headers (RT-90)
-	nodeCluster  string
-	nodeID       string
-	clientCert   secure.XFCCFields
-	own          netip.Addr // appended to x-forwarded-for in place of a loopback peer
+	conf        *conf.HTTPConnectionManager
+	nodeCluster string
+	nodeID      string
+	clientCert  secure.XFCCFields
+	own         netip.Addr // appended to x-forwarded-for in place of a loopback peer
 }
 
 // Facts are what Policy.Request needs to know of the connection. Not kept.
@@ -36,6 +35,9 @@ type Facts struct {
 	// Scratch is used while Request runs, to join an x-forwarded-for spread over several fields and to
 	// write an x-forwarded-client-cert. Allocated when it is too small.
 	Scratch []byte
+	// InternalOnly are the headers of internal requests only: internal_only_headers of the route table that
+	// the request is for (RT-90).
+	InternalOnly []match.Name
 	// Secure is what the TLS handshake found out; nil on a plain connection.
 	Secure *secure.Peer
 	// Peer is the address of the other end; ignored when UnixPeer.
@@ -65,9 +67,6 @@ func Compile(c *conf.HTTPConnectionManager, node conf.Node) *Policy {
 		conf: c, nodeCluster: node.Cluster, nodeID: node.ID, own: ownAddress(),
 		clientCert: secure.XFCCFields{Cert: cert.Cert, Chain: cert.Chain, Subject: cert.Subject, URI: cert.URI, DNS: cert.DNS},
 	}
-	if c.Routes != nil {
-		p.internalOnly = match.NewNames(c.Routes.InternalOnlyHeaders)
-	}
 	return p
 }
 
@@ -86,7 +85,7 @@ func (p *Policy) Request(h *header.Head, in *Facts) Decision {
 		p.appendXFF(h, in)
 	}
 	p.setProto(h, in)
-	p.sanitize(h, d)
+	p.sanitize(h, d, in.InternalOnly)
 	if p.conf.AddUserAgent {
 		p.addUserAgent(h)
 	}
@@ -169,7 +168,7 @@ var externalRemoved = [...]header.Known{
 }
 
 // sanitize applies the table of routing.md 12: what each kind of request may say about itself.
-func (p *Policy) sanitize(h *header.Head, d Decision) {
+func (p *Policy) sanitize(h *header.Head, d Decision, internalOnly []match.Name) {
 	if d.Internal {
 		h.SetString(header.XEnvoyInternal, "true")
 		return
@@ -182,8 +181,8 @@ func (p *Policy) sanitize(h *header.Head, d Decision) {
 	for _, id := range externalRemoved {
 		h.Remove(id)
 	}
-	for i := range p.internalOnly {
-		h.RemoveName(p.internalOnly[i].ID, p.internalOnly[i].Lower)
+	for i := range internalOnly {
+		h.RemoveName(internalOnly[i].ID, internalOnly[i].Lower)
 	}
 }
 

@@ -33,7 +33,6 @@ func TestStrippingTable(t *testing.T) {
 	}
 	base := func(c *conf.HTTPConnectionManager) {
 		tens(c)
-		c.Routes = &conf.RouteConfiguration{InternalOnlyHeaders: []string{"x-secret"}}
 	}
 	edge := func(c *conf.HTTPConnectionManager) { base(c); c.UseRemoteAddress = true }
 	for name, want := range table {

@@ -8,6 +8,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 )
 
 // request parses a GET of target with the given "name: value" fields, as a listener would.
@@ -64,5 +65,5 @@ func tens(c *conf.HTTPConnectionManager) {
 }
 
 func facts(peer string) *Facts {
-	return &Facts{Peer: netip.MustParseAddr(peer), Local: netip.MustParseAddrPort("198.51.100.7:8080"), Random: NewRandom()}
+	return &Facts{Peer: netip.MustParseAddr(peer), Local: netip.MustParseAddrPort("198.51.100.7:8080"), Random: NewRandom(), InternalOnly: match.NewNames([]string{"x-secret"})}
 }

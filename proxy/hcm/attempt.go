@@ -118,6 +118,9 @@ func (a *attempt) admitted() bool {
 	}
 	a.counted = true
 	s.Inc(c.Stats.UpstreamRqTotal)
+	if st.hasVirtual() {
+		st.visitVirtual(countVirtualRequest)
+	}
 	s.GaugeAdd(c.Stats.UpstreamRqActive, 1)
 	a.endpoint.Load.RqTotal++
 	a.endpoint.Load.RqActive++

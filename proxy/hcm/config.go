@@ -21,7 +21,7 @@ import (
 // it began with; a changed configuration reaches the next stream of a live connection.
 type Config struct {
 	conf      *conf.HTTPConnectionManager
-	routes    *route.Table
+	routes    *route.Routes
 	forwarded *forwarded.Policy
 	logs      []*accesslog.Logger
 	stats     *stats.HTTPStats
@@ -62,18 +62,18 @@ type Live = atomic.Pointer[Config]
 // Compile makes the runtime form of a connection manager of listener l. address names the listener in
 // stats. Errors carry the path within the manager.
 func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d *Deps) (*Config, error) {
-	table, err := route.Compile(c.Routes, route.Options{Runtime: d.Runtime})
+	routes, err := route.CompileRoutes(c, route.Options{Runtime: d.Runtime, Registry: d.Registry})
 	if err != nil {
-		return nil, fmt.Errorf("route_config: %w", err)
+		return nil, err
 	}
 	out := &Config{
-		conf: c, routes: table,
+		conf: c, routes: routes,
 		forwarded:   forwarded.Compile(c, d.Node),
 		stats:       stats.NewHTTPStats(d.Registry, c.StatPrefix),
 		listener:    stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
 		bufferLimit: int(l.PerConnectionBufferLimitBytes),
 	}
-	if out.filters, err = compileFilters(c.Filters, []*conf.RouteConfiguration{c.Routes}, d, stats.Clean(c.StatPrefix)); err != nil {
+	if out.filters, err = compileFilters(c.Filters, c.RouteTables(), d, stats.Clean(c.StatPrefix)); err != nil {
 		return nil, err
 	}
 	out.retainResponse = out.filters != nil
@@ -125,19 +125,12 @@ func (c *Config) Close() {
 // Clusters returns the names the routes refer to.
 func (c *Config) Clusters() []string { return c.routes.Clusters() }
 
-// bodyFormat is a compiled local reply body.
-type bodyFormat struct {
-	text        *format.Formatter
-	json        *format.JSONFormatter
-	contentType string
-}
-
 type replyMapper struct {
 	filter  *accesslog.Filter
 	status  uint16
 	body    []byte
 	hasBody bool
-	format  *bodyFormat
+	format  *format.Body
 	headers []replyHeader
 }
 
@@ -149,34 +142,14 @@ type replyHeader struct {
 
 // localReplies is a compiled local_reply_config.
 type localReplies struct {
-	format  *bodyFormat
+	format  *format.Body
 	mappers []replyMapper
-}
-
-func compileBody(f *conf.Format) (*bodyFormat, error) {
-	if f == nil {
-		return nil, nil
-	}
-	out := &bodyFormat{contentType: f.ContentType}
-	var err error
-	if f.JSON != nil {
-		if out.contentType == "" {
-			out.contentType = "application/json"
-		}
-		out.json, err = format.CompileJSON(f.JSON, f.OmitEmptyValues)
-		return out, err
-	}
-	if out.contentType == "" {
-		out.contentType = "text/plain"
-	}
-	out.text, err = format.CompileText(f.Text, f.OmitEmptyValues)
-	return out, err
 }
 
 func compileReplies(c *conf.LocalReply, logs *accesslog.Manager) (localReplies, error) {
 	var out localReplies
 	var err error
-	if out.format, err = compileBody(c.BodyFormat); err != nil {
+	if out.format, err = format.CompileBody(c.BodyFormat); err != nil {
 		return out, fmt.Errorf("body_format: %w", err)
 	}
 	for i := range c.Mappers {
@@ -188,7 +161,7 @@ func compileReplies(c *conf.LocalReply, logs *accesslog.Manager) (localReplies, 
 		if m.Body != nil {
 			r.body, r.hasBody = []byte(*m.Body), true
 		}
-		if r.format, err = compileBody(m.BodyFormat); err != nil {
+		if r.format, err = format.CompileBody(m.BodyFormat); err != nil {
 			return out, fmt.Errorf("mappers[%d].body_format_override: %w", i, err)
 		}
 		for j, hv := range m.HeadersAdd {

@@ -2,17 +2,16 @@ package hcm
 
 import (
 	"github.com/sluiceproxy/sluice/proxy/filter"
-	"github.com/sluiceproxy/sluice/proxy/route"
 )
 
 // This file is the two ends of a filterRun: the codec and the router.
 
 // startFilters begins the request's way through the filters, with the head. The run is there only once
 // the route is known, since the route says which filters there are.
-func (st *stream) startFilters(c *filterChain, upgrade, internal, end bool) {
+func (st *stream) startFilters(c *filterChain, upgrade, end bool) {
 	x := c.run(st)
 	st.filters = x
-	x.upgrade, x.internal = upgrade, internal
+	x.upgrade = upgrade
 	loop := st.w.Loop.Index()
 	x.enter()
 	x.head(filter.Request, 0, end)
@@ -66,8 +65,7 @@ func (x *filterRun) deliverHead(side filter.Side, end bool) {
 	x.passed = end
 	if x.stale {
 		x.stale = false
-		in := route.Input{Head: &st.req, Internal: x.internal, Scratch: st.w.Loop.Scratch()}
-		st.route = st.cfg.routes.Match(&in)
+		st.findRoute()
 	}
 	st.routed(x.upgrade)
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/filter"
 	"github.com/sluiceproxy/sluice/proxy/forwarded"
 	"github.com/sluiceproxy/sluice/proxy/reason"
-	"github.com/sluiceproxy/sluice/proxy/route"
 )
 
 // onRequestHead takes a whole request head in st.req and decides what becomes of it, in the order of
@@ -29,6 +28,7 @@ func (st *stream) onRequestHead(end bool) {
 		return
 	}
 	st.normalizeHost()
+	st.findTable()
 	h := &st.req
 	upgrade := h.HasUpgrade && !isH2CUpgrade(h)
 	if e := http1.StripHopByHop(h, true, upgrade); e != 0 {
@@ -37,15 +37,14 @@ func (st *stream) onRequestHead(end bool) {
 	}
 	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
 		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
-		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(),
+		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(), InternalOnly: st.table.InternalOnly(),
 	})
 	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
 		st.info.RemoteAddress = addrPort(d.Trusted)
 	}
-	in := route.Input{Head: h, Internal: d.Internal, Scratch: st.w.Loop.Scratch()}
-	st.route = st.cfg.routes.Match(&in)
+	st.findRoute()
 	if c := st.cfg.filters; c != nil {
-		st.startFilters(c, upgrade, d.Internal, end)
+		st.startFilters(c, upgrade, end)
 	} else {
 		st.routed(upgrade)
 	}

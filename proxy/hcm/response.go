@@ -57,9 +57,8 @@ func (st *stream) onResponseHead(end bool) {
 	if vh := st.route.VirtualHost; vh != nil && vh.Config.IncludeAttemptCountInResponse {
 		st.setAttemptCount(h)
 	}
-	if st.route.Route != nil {
-		st.route.Route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
-	}
+	st.route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
+	st.route.AddCookies(st.hash, h, &st.info)
 	st.responseHead(end)
 }
 
@@ -178,6 +177,7 @@ func (st *stream) chargeUpstream() {
 	if st.info.RequestEnd != 0 {
 		ms = uint64(st.info.End-st.info.RequestEnd) / uint64(time.Millisecond)
 	}
+	st.chargeVirtual(ms)
 	u.C.Codes.Charge(st.w.Stats, st.clusterStatus, ms, st.internal(), st.canary)
 }
 
@@ -216,8 +216,11 @@ func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
 	h.Close = r.Entry().Close
 	st.info.Response = h
 	contentType := "text/plain"
-	if st.replyType != "" {
+	switch {
+	case st.replyType != "":
 		contentType = st.replyType
+	case r == reason.DirectResponse && st.route.Route != nil && st.route.Route.Body != nil:
+		contentType = st.route.Route.Body.ContentType
 	}
 	own := r != reason.DirectResponse && r != reason.Redirect
 	if own && (st.cfg.replies.format != nil || len(st.cfg.replies.mappers) > 0) {
@@ -238,8 +241,8 @@ func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
 	} else if len(body) > 0 {
 		h.SetString(header.ContentType, contentType)
 	}
-	if !own && st.route.Route != nil {
-		st.route.Route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
+	if !own {
+		st.route.MutateResponse(h, &st.info, st.w.Loop.Scratch()[:0])
 	}
 	st.info.LocalReplyBody = body
 	h.Transfer, h.ContentLength = header.Length, int64(len(body))
@@ -370,8 +373,5 @@ func (st *stream) mapReply(body []byte, contentType string) ([]byte, string) {
 	if f == nil {
 		return body, contentType
 	}
-	if f.json != nil {
-		return f.json.Append(nil, &st.info), f.contentType
-	}
-	return f.text.Append(nil, &st.info), f.contentType
+	return f.Append(nil, &st.info), f.ContentType
 }

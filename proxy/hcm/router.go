@@ -17,12 +17,6 @@ func addrPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 0) }
 // routed acts on the route that was found: answers by itself, or takes the request to its cluster.
 func (st *stream) routed(upgrade bool) {
 	res := &st.route
-	if res.VirtualHost != nil {
-		st.info.VirtualHostName = res.VirtualHost.Config.Name
-	}
-	if res.Route != nil {
-		st.info.RouteName = res.Route.Config.Name
-	}
 	s, hs := st.w.Stats, st.cfg.stats
 	if upgrade && res.Kind != route.NoRoute {
 		s.Inc(hs.DownstreamRqWsOnNonWsRoute)
@@ -38,26 +32,32 @@ func (st *stream) routed(upgrade bool) {
 		s.Inc(hs.RqRedirect)
 		s.Inc(hs.RqDirectResponse) // AMB-20: redirects count both
 		proto := st.req.Get(header.XForwardedProto)
-		loc, status := res.AppendLocation(make([]byte, 0, 128), &st.req, proto)
+		loc, status := res.AppendLocation(make([]byte, 0, 128), &st.req, proto, &st.info)
 		st.sendLocalReply(reason.Redirect, status, loc)
 	case route.Direct:
 		s.Inc(hs.RqDirectResponse)
-		st.direct(res.Route.Config.Direct)
+		st.direct(res.Route)
 	case route.Forward:
 		st.forward()
 	}
 }
 
-func (st *stream) direct(d *conf.DirectResponse) {
+func (st *stream) direct(r *route.Route) {
 	st.info.Details = reason.DirectResponse.Entry().Details
-	st.reply(reason.DirectResponse, d.Status, d.Body, nil)
+	d := r.Config.Direct
+	body := d.Body
+	if r.Body != nil { // RT-63
+		st.info.LocalReplyBody = body
+		st.info.ResponseCode = d.Status
+		body = r.Body.Append(nil, &st.info)
+	}
+	st.reply(reason.DirectResponse, d.Status, body, nil)
 }
 
 // forward picks cluster and host and starts the attempt.
 func (st *stream) forward() {
-	r := st.route.Route
-	action := r.Config.Action
-	u := st.w.Cluster(r.Cluster(&st.req))
+	action := st.route.Route.Config.Action
+	u := st.w.Cluster(st.route.Target.Cluster(&st.req))
 	if u == nil || u.C.Conf.ProxyProtocol != nil {
 		// Requests of several clients share a connection, which a PROXY header would give to one of them.
 		// The loader refuses routes that name such a cluster; cluster_header can still do so.
@@ -69,7 +69,8 @@ func (st *stream) forward() {
 	st.info.UpstreamCluster = u.C.Conf.StatName
 	st.info.UpstreamClusterRaw = u.C.Conf.Name
 	st.routeTimers(action)
-	e := u.Pick()
+	st.hashRequest()
+	e := u.PickFor(st.choose())
 	if e == nil {
 		st.w.Stats.Inc(u.C.Stats.UpstreamCxNoneHealthy)
 		st.sendLocalReply(reason.NoHealthyHost, 0, nil)
@@ -147,19 +148,10 @@ func (st *stream) routeTimers(a *conf.RouteAction) {
 			st.setDeadline(deadlineIdle, st.idle)
 		}
 	}
-	if a.HasMaxStreamDuration {
-		st.deadlines[deadlineDuration] = 0
-		if a.MaxStreamDuration > 0 {
-			st.deadlines[deadlineDuration] = st.info.Start + int64(a.MaxStreamDuration)
-			st.arm()
-		}
-	}
+	st.durationLimit(a)
 	// The route's own or the header's; x-envoy-upstream-rq-timeout-ms reaches here only on internal
 	// requests (routing.md 12).
-	st.info.Timeout = a.Timeout
-	if a.HasMaxStreamDuration {
-		st.info.Timeout = 0
-	}
+	st.info.Timeout = st.responseLimit(a)
 	if i := st.req.Index(header.XEnvoyUpstreamRqTimeoutMs); i >= 0 {
 		if ms, ok := parseMs(st.req.Bytes(st.req.Fields[i].Value)); ok {
 			st.info.Timeout = ms
@@ -206,9 +198,8 @@ func (st *stream) prepareUpstream(a *conf.RouteAction, hostname string) {
 	if st.route.VirtualHost.Config.IncludeRequestAttemptCount {
 		h.SetString(header.XEnvoyAttemptCount, "1")
 	}
-	r := st.route.Route
-	r.MutateRequest(h, &st.info, st.w.Loop.Scratch()[:0])
-	r.RewriteRequest(h, route.RewriteOptions{Hostname: hostname, SuppressEnvoyHeaders: suppress})
+	st.route.MutateRequest(h, &st.info, st.w.Loop.Scratch()[:0])
+	st.route.RewriteRequest(h, route.RewriteOptions{Info: &st.info, Hostname: hostname, SuppressEnvoyHeaders: suppress})
 }
 
 // requestSent starts the clock of the response: the request is complete and handed on (ROUTER-40).

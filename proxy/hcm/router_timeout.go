@@ -9,6 +9,7 @@ import (
 func (st *stream) routeTimeout() {
 	if u := st.cluster; u != nil {
 		st.w.Stats.Inc(u.C.Stats.UpstreamRqTimeout)
+		st.visitVirtual(countVirtualTimeout)
 		if e := st.att.endpoint; e != nil {
 			e.Load.RqTimeout++
 			e.Load.RqError++

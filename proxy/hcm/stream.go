@@ -91,12 +91,16 @@ type stream struct {
 	// the same time.
 	reqTrail header.Head
 
+	// table is the route table the stream began with; nil when no scope matched.
+	table *route.Table
+	route route.Result
+	// hash is what the route's hash policies made of the request.
+	hash route.Hash
 	// filters are at work on the stream; nil when there is none but the router.
 	filters *filterRun
 	// replyType and replyGRPC are what a filter wants its local reply to say.
 	replyType, replyGRPC string
 
-	route   route.Result
 	cluster *worker.Upstream
 
 	idle time.Duration
@@ -127,7 +131,7 @@ func (st *stream) reset() {
 	if st.reqTrail.Count() > 0 {
 		st.reqTrail.Reset(nil)
 	}
-	st.route = route.Result{}
+	st.table, st.route, st.hash = nil, route.Result{}, route.Hash{}
 	st.filters, st.replyType, st.replyGRPC = nil, "", ""
 	st.cluster = nil
 	st.idle, st.upstreamLimit, st.lastMove = 0, 0, 0

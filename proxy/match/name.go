@@ -75,3 +75,17 @@ func isLowerToken(c byte) bool {
 	}
 	return false
 }
+
+// Joined returns the value of the only field of that name, or those of several with commas between them,
+// which it puts together in *scratch.
+func (n *Name) Joined(h *header.Head, scratch *[]byte) (v []byte, there bool) {
+	i := h.Find(n.ID, n.Lower)
+	if i < 0 {
+		return nil, false
+	}
+	v = h.Bytes(h.Fields[i].Value)
+	if j := h.Next(i); j >= 0 {
+		return join(h, v, j, scratch), true
+	}
+	return v, true
+}

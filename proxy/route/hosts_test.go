@@ -172,7 +172,7 @@ func TestRequireTLS(t *testing.T) {
 			if res.Kind != RequireTLS {
 				return
 			}
-			loc, status := res.AppendLocation(nil, h, []byte(row.proto))
+			loc, status := res.AppendLocation(nil, h, []byte(row.proto), nil)
 			if string(loc) != "https://a.example:8080/a?b=c" || status != 301 {
 				t.Errorf("RT-31: %d to %s", status, loc)
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // compileRedirect checks a redirect: what it writes becomes part of a Location field.
@@ -23,8 +24,25 @@ func (r *Route) compileRedirect(c *conf.RedirectAction) error {
 	if c.HTTPS && c.Scheme != "" {
 		return fmt.Errorf("scheme_rewrite_specifier: https_redirect and scheme_redirect exclude each other")
 	}
-	if c.Path != "" && c.HasPrefix {
-		return fmt.Errorf("path_rewrite_specifier: path_redirect and prefix_rewrite exclude each other")
+	kinds := 0
+	for _, there := range []bool{c.Path != "", c.HasPrefix, c.RegexRewrite != nil, c.PathRewrite != ""} {
+		if there {
+			kinds++
+		}
+	}
+	if kinds > 1 {
+		return fmt.Errorf("path_rewrite_specifier: path_redirect, prefix_rewrite, regex_rewrite and path_rewrite exclude each other")
+	}
+	var err error
+	if c.RegexRewrite != nil {
+		if r.path.regex, err = compileSubstitution(c.RegexRewrite, true); err != nil {
+			return fmt.Errorf("regex_rewrite.%w", err)
+		}
+	}
+	if c.PathRewrite != "" {
+		if r.path.format, err = compilePathFormat(c.PathRewrite); err != nil {
+			return err
+		}
 	}
 	for _, f := range []struct{ name, value string }{
 		{"scheme_redirect", c.Scheme}, {"host_redirect", c.Host}, {"path_redirect", c.Path}, {"prefix_rewrite", c.PrefixRewrite},
@@ -37,21 +55,22 @@ func (r *Route) compileRedirect(c *conf.RedirectAction) error {
 }
 
 // AppendLocation appends the Location of a RequireTLS or Redirect result and returns it with the
-// status of the reply. proto is the request's x-forwarded-proto. Not for other kinds.
-func (res *Result) AppendLocation(dst []byte, h *header.Head, proto []byte) (location []byte, status uint16) {
+// status of the reply. proto is the request's x-forwarded-proto, i what a path_rewrite reads. Not for
+// other kinds.
+func (res *Result) AppendLocation(dst []byte, h *header.Head, proto []byte, i *streaminfo.Info) (location []byte, status uint16) {
 	if res.Kind == RequireTLS {
 		// RT-31: authority and path as they came, the port too.
 		dst = append(dst, "https://"...)
 		dst = append(dst, h.Bytes(h.Authority)...)
 		return append(dst, h.Bytes(h.Path)...), 301
 	}
-	return res.Route.AppendLocation(dst, h, proto), res.Route.status
+	return res.Route.appendLocation(dst, h, proto, i), res.Route.status
 }
 
-// AppendLocation appends the Location of a Redirect route (RT-60, RT-61):
+// appendLocation appends the Location of a Redirect route (RT-60, RT-61):
 //
 //	scheme "://" host [":" port] path [query]
-func (r *Route) AppendLocation(dst []byte, h *header.Head, proto []byte) []byte {
+func (r *Route) appendLocation(dst []byte, h *header.Head, proto []byte, i *streaminfo.Info) []byte {
 	c := r.Config.Redirect
 	start := len(dst)
 	switch {
@@ -75,7 +94,7 @@ func (r *Route) AppendLocation(dst []byte, h *header.Head, proto []byte) []byte 
 		dst = append(dst, ':')
 		dst = strconv.AppendUint(dst, uint64(c.Port), 10)
 	}
-	return r.appendPath(dst, h.Bytes(h.Path))
+	return r.appendPath(dst, h.Bytes(h.Path), i)
 }
 
 // redirectHost returns the authority without a port that the redirect replaces or that was only the
@@ -97,7 +116,7 @@ func redirectHost(authority, scheme, proto []byte, newPort bool) []byte {
 	return authority
 }
 
-func (r *Route) appendPath(dst, target []byte) []byte {
+func (r *Route) appendPath(dst, target []byte, i *streaminfo.Info) []byte {
 	c := r.Config.Redirect
 	start := len(dst)
 	path, query := splitQuery(target)
@@ -110,6 +129,14 @@ func (r *Route) appendPath(dst, target []byte) []byte {
 	case c.HasPrefix:
 		dst = append(dst, c.PrefixRewrite...)
 		dst = append(dst, r.unmatched(path)...)
+	case r.path.regex != nil:
+		dst = append(dst, r.path.regex.apply(path)...)
+	case r.path.format != nil:
+		// What it reads may be the client's; nothing of it may end the path. An empty result changes nothing.
+		if v := r.path.format.AppendHeader(nil, i); len(v) > 0 {
+			path = v
+		}
+		dst = appendEscapedPath(dst, path)
 	default:
 		dst = append(dst, path...)
 	}

@@ -45,7 +45,7 @@ func TestRedirectLocation(t *testing.T) {
 			if res.Kind != Redirect {
 				t.Fatalf("got %v", res.Kind)
 			}
-			got, status := res.AppendLocation([]byte("kept "), h, []byte("http"))
+			got, status := res.AppendLocation([]byte("kept "), h, []byte("http"), nil)
 			if string(got) != "kept "+row.want || status != 301 {
 				t.Errorf("got %d to %s, want %s", status, got, row.want)
 			}
@@ -64,7 +64,7 @@ func TestRT61DefaultPortIsJudgedByForwardedProto(t *testing.T) {
 		h := request(t, "GET /old", "host: "+row.authority)
 		h.SetScheme(row.scheme)
 		res := mustCompile(t, oneHost(&conf.Route{Match: prefix("/"), Redirect: &conf.RedirectAction{Scheme: row.redirect}})).Match(&Input{Head: h})
-		if got, _ := res.AppendLocation(nil, h, []byte(row.proto)); string(got) != row.want {
+		if got, _ := res.AppendLocation(nil, h, []byte(row.proto), nil); string(got) != row.want {
 			t.Errorf("%+v: got %s", row, got)
 		}
 	}
@@ -73,7 +73,7 @@ func TestRT61DefaultPortIsJudgedByForwardedProto(t *testing.T) {
 func TestRT60SchemeOfTheRequest(t *testing.T) {
 	h := request(t, "GET /old")
 	res := mustCompile(t, oneHost(&conf.Route{Match: prefix("/"), Redirect: &conf.RedirectAction{Path: "/new"}})).Match(&Input{Head: h})
-	if got, _ := res.AppendLocation(nil, h, []byte("https")); string(got) != "https://a.example/new" {
+	if got, _ := res.AppendLocation(nil, h, []byte("https"), nil); string(got) != "https://a.example/new" {
 		t.Errorf("without :scheme: got %s", got)
 	}
 }
@@ -82,7 +82,7 @@ func TestRedirectStatus(t *testing.T) {
 	for _, status := range []uint16{301, 302, 303, 307, 308} {
 		h := request(t, "GET /")
 		res := mustCompile(t, oneHost(&conf.Route{Match: prefix("/"), Redirect: &conf.RedirectAction{Path: "/x", StatusCode: status}})).Match(&Input{Head: h})
-		if _, got := res.AppendLocation(nil, h, nil); got != status {
+		if _, got := res.AppendLocation(nil, h, nil, nil); got != status {
 			t.Errorf("got %d, want %d", got, status)
 		}
 	}

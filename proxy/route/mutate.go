@@ -15,7 +15,16 @@ import (
 // Empty when no level has any. Immutable; levels are shared between routes.
 type mutator []*level
 
-// level is the mutations of a route, a virtual host or a route configuration in one direction.
+// after returns m after one more level; nil adds nothing.
+func (m mutator) after(l *level) mutator {
+	if l == nil {
+		return m
+	}
+	return append(mutator{l}, m...)
+}
+
+// level is the mutations of a weighted cluster, a route, a virtual host or a route configuration in one
+// direction.
 type level struct {
 	remove []match.Name
 	add    []mutation
@@ -115,20 +124,33 @@ func newMutator(mostSpecificWins bool, route, host, base *level) mutator {
 
 // MutateRequest applies request_headers_to_remove and _to_add of all levels to h, which is i.Request.
 // Values are formatted into scratch, which is returned, longer when it had to grow. No other allocation.
-func (r *Route) MutateRequest(h *header.Head, i *streaminfo.Info, scratch []byte) []byte {
-	for _, l := range r.request {
+func (res *Result) MutateRequest(h *header.Head, i *streaminfo.Info, scratch []byte) []byte {
+	for _, l := range res.mutators().request {
 		scratch = l.apply(h, i, scratch)
 	}
 	return scratch
 }
 
 // MutateResponse is MutateRequest for the response's lists; h is i.Response.
-func (r *Route) MutateResponse(h *header.Head, i *streaminfo.Info, scratch []byte) []byte {
-	for _, l := range r.response {
+func (res *Result) MutateResponse(h *header.Head, i *streaminfo.Info, scratch []byte) []byte {
+	for _, l := range res.mutators().response {
 		scratch = l.apply(h, i, scratch)
 	}
 	return scratch
 }
+
+// mutators returns those of the target or, where there is none, of the route; none without a route.
+func (res *Result) mutators() *mutators {
+	switch {
+	case res.Target != nil:
+		return &res.Target.mutators
+	case res.Route != nil:
+		return &res.Route.mutators
+	}
+	return &noMutators
+}
+
+var noMutators mutators
 
 // apply runs one level. Formatters read the head as it was on entry, so every value is made before
 // anything is removed or added (RT-69c); scratch then holds, per formatted value:

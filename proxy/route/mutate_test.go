@@ -22,7 +22,7 @@ func mutated(t *testing.T, m conf.HeaderMutations, fields ...string) *header.Hea
 	r.Headers = m
 	h := request(t, "GET /p?q", fields...)
 	res := mustCompile(t, oneHost(r)).Match(&Input{Head: h})
-	res.Route.MutateRequest(h, &streaminfo.Info{Request: h, RouteName: "r"}, nil)
+	res.MutateRequest(h, &streaminfo.Info{Request: h, RouteName: "r"}, nil)
 	return h
 }
 
@@ -145,13 +145,13 @@ func TestRT69cOrderOfLevels(t *testing.T) {
 	} {
 		h := request(t, "GET /")
 		res := mustCompile(t, leveled(row.mostSpecific, row.action)).Match(&Input{Head: h})
-		res.Route.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
+		res.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
 		if got := fields(h, "x-level"); got != row.want {
 			t.Errorf("most specific wins %v, action %d: request %q, want %q", row.mostSpecific, row.action, got, row.want)
 		}
 		var response header.Head
 		response.Reset(nil)
-		res.Route.MutateResponse(&response, &streaminfo.Info{Request: h, Response: &response}, nil)
+		res.MutateResponse(&response, &streaminfo.Info{Request: h, Response: &response}, nil)
 		if got := fields(&response, "x-level"); got != row.want {
 			t.Errorf("most specific wins %v, action %d: response %q, want %q", row.mostSpecific, row.action, got, row.want)
 		}
@@ -162,7 +162,7 @@ func TestRT69cLevelsOfARouteWithoutItsOwn(t *testing.T) {
 	c := leveled(false, conf.AppendIfExistsOrAdd)
 	c.VirtualHosts[0].Routes = c.VirtualHosts[0].Routes[1:]
 	h := request(t, "GET /")
-	mustCompile(t, c).Match(&Input{Head: h}).Route.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
+	found(mustCompile(t, c), h).MutateRequest(h, &streaminfo.Info{Request: h}, nil)
 	if got := fields(h, "x-level"); got != "vhost|config" {
 		t.Errorf("got %q", got)
 	}
@@ -196,7 +196,7 @@ func TestRT69cALevelSeesTheOneBefore(t *testing.T) {
 	c := oneHost(r)
 	c.Headers = requestAdds(conf.HeaderValue{Name: "x-b", Value: "%REQ(x-a)%"})
 	h := request(t, "GET /")
-	mustCompile(t, c).Match(&Input{Head: h}).Route.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
+	found(mustCompile(t, c), h).MutateRequest(h, &streaminfo.Info{Request: h}, nil)
 	if got := fields(h, "x-b"); got != "route" {
 		t.Errorf("got %q", got)
 	}
@@ -220,11 +220,11 @@ func TestResponseMutations(t *testing.T) {
 		response.AddString(header.ContentType, "content-type", "text/plain")
 		response.AddString(header.Unknown, "x-gone", "here")
 		res := mustCompile(t, oneHost(r)).Match(&Input{Head: h})
-		res.Route.MutateResponse(&response, &streaminfo.Info{Request: h, Response: &response}, nil)
+		res.MutateResponse(&response, &streaminfo.Info{Request: h, Response: &response}, nil)
 		if fields(&response, "content-type") != "text/html" || fields(&response, "x-was") != "here" || fields(&response, "x-gone") != "" {
 			t.Errorf("%v: %q %q %q", res.Kind, fields(&response, "content-type"), fields(&response, "x-was"), fields(&response, "x-gone"))
 		}
-		res.Route.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
+		res.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
 		if fields(h, "x-was") != "" {
 			t.Errorf("%v: response mutations reached the request", res.Kind)
 		}
@@ -239,7 +239,7 @@ func TestLongValuesAndReturnedScratch(t *testing.T) {
 	scratch := make([]byte, 0, 16)
 	for range 2 { // the second time with the scratch that came back
 		h := request(t, "GET /", "x-in: "+long)
-		scratch = table.Match(&Input{Head: h}).Route.MutateRequest(h, &streaminfo.Info{Request: h}, scratch)
+		scratch = found(table, h).MutateRequest(h, &streaminfo.Info{Request: h}, scratch)
 		if fields(h, "x-a") != long+"!" || fields(h, "x-b") != long+"?" {
 			t.Fatal("values lost")
 		}

@@ -25,6 +25,9 @@ const none = math.MaxUint32
 // smallest ordinal is not below the best is not entered. Cost: the length of the path, plus the
 // conditions of routes that share a literal.
 //
+// Expressions and templates stand at the literal their matches begin with, which is all of "/v1/" for
+// "^/v1/[0-9]+", and nothing for "/(a|b)": those are tried for every path.
+//
 // Immutable. The zero value matches nothing.
 type pathIndex struct {
 	nodes []node
@@ -50,7 +53,7 @@ type node struct {
 type term struct {
 	ordinal uint32
 	kind    conf.PathKind
-	plain   bool // no header or query conditions
+	plain   bool // no conditions besides the path
 }
 
 type literal struct {
@@ -63,15 +66,24 @@ func newPathIndex(routes []Route, fold bool) pathIndex {
 	byText := map[string][]term{}
 	for i := range routes {
 		m := &routes[i].Config.Match
-		if m.CaseInsensitive != fold {
-			continue
-		}
 		text := m.Path
-		if fold {
-			text = lowerASCII(text)
+		switch m.Kind {
+		case conf.PathConnect:
+			continue
+		case conf.PathRegex, conf.PathTemplate: // case_sensitive is not for them
+			if fold {
+				continue
+			}
+			text = literalPrefix(routes[i].pattern)
+		default:
+			if m.CaseInsensitive != fold {
+				continue
+			}
+			if fold {
+				text = lowerASCII(text)
+			}
 		}
-		plain := len(routes[i].headers)+len(routes[i].queries) == 0
-		byText[text] = append(byText[text], term{ordinal: uint32(i), kind: m.Kind, plain: plain})
+		byText[text] = append(byText[text], term{ordinal: uint32(i), kind: m.Kind, plain: routes[i].conditions == nil})
 	}
 	x := pathIndex{fold: fold}
 	if len(byText) == 0 {
@@ -147,7 +159,7 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 			if t.ordinal >= best {
 				break
 			}
-			if t.fits(path, at) && (t.plain || routes[t.ordinal].holds(in)) {
+			if t.fits(path, at) && (t.plain || routes[t.ordinal].conditions.hold(in)) && (t.kind < conf.PathRegex || routes[t.ordinal].pattern.Match(path)) {
 				best = t.ordinal
 				break
 			}
@@ -194,7 +206,8 @@ func (x *pathIndex) same(b []byte, edge string) bool {
 	return string(b) == edge || x.fold && header.EqualFold(b, edge)
 }
 
-// fits says whether the specifier holds for a path whose first at bytes are the literal (RT-41).
+// fits says whether the specifier holds for a path whose first at bytes are the literal (RT-41); of an
+// expression, whether it can.
 func (t *term) fits(path []byte, at int) bool {
 	switch t.kind {
 	case conf.PathExact:

@@ -121,12 +121,12 @@ func TestClustersAndErrorPath(t *testing.T) {
 		{"/h", "x-to: first", "first"}, {"/h", "y: z", ""}, {"/a", "y: z", "a.example"}, {"/c", "y: z", "b"},
 	} {
 		h := request(t, "GET "+row.target, row.field)
-		if got := table.Match(&Input{Head: h}).Route.Cluster(h); string(got) != row.want {
+		if got := found(table, h).Target.Cluster(h); string(got) != row.want {
 			t.Errorf("%s: cluster %q, want %q", row.target, got, row.want)
 		}
 	}
 	_, err := Compile(oneHost(&conf.Route{Match: prefix("/"), Action: &conf.RouteAction{NotFoundStatus: 503}}), Options{Path: "route_config"})
-	if want := "route_config.virtual_hosts[0].routes[0].route.cluster_specifier: exactly one of cluster and cluster_header is needed"; err == nil || err.Error() != want {
+	if want := "route_config.virtual_hosts[0].routes[0].route.cluster_specifier: exactly one of cluster, cluster_header and weighted_clusters is needed"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	refused(t, oneHost(&conf.Route{Match: prefix("/"), Action: &conf.RouteAction{Cluster: "c", NotFoundStatus: 418}}), "cluster_not_found_response_code")

@@ -55,6 +55,12 @@ func mustCompile(t testing.TB, c *conf.RouteConfiguration) *Table {
 	return table
 }
 
+// found is Match for a request of nobody in particular.
+func found(table *Table, h *header.Head) *Result {
+	res := table.Match(&Input{Head: h})
+	return &res
+}
+
 // routed returns the name of the matched route, or "-" for none.
 func routed(table *Table, h *header.Head) string {
 	res := table.Match(&Input{Head: h})

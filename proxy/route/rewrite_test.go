@@ -17,7 +17,7 @@ func rewritten(t *testing.T, m conf.RouteMatch, a conf.RouteAction, h *header.He
 	if res.Kind != Forward {
 		t.Fatalf("not routed: %v", res.Kind)
 	}
-	res.Route.RewriteRequest(h, o)
+	res.RewriteRequest(h, o)
 }
 
 func TestHostRewrite(t *testing.T) {
@@ -70,7 +70,7 @@ func TestRT84RoutingIsNotRepeated(t *testing.T) {
 	table := mustCompile(t, c)
 	h := request(t, "GET /")
 	res := table.Match(&Input{Head: h})
-	res.Route.RewriteRequest(h, RewriteOptions{})
+	res.RewriteRequest(h, RewriteOptions{})
 	if res.VirtualHost.Config.Name != "a.example" || string(h.Bytes(h.Authority)) != "b.example" {
 		t.Errorf("%s, host %s", res.VirtualHost.Config.Name, h.Bytes(h.Authority))
 	}
@@ -156,7 +156,7 @@ func TestRT89HeadersComeBeforeTheHost(t *testing.T) {
 		{Name: "x-host", Value: "of-%REQ(:authority)%", Action: conf.OverwriteIfExistsOrAdd}, {Name: "x-path", Value: "%REQ(:path)%"},
 	}}
 	h := request(t, "GET /old/a", "x-host: theirs.example")
-	route := mustCompile(t, oneHost(r)).Match(&Input{Head: h}).Route
+	route := found(mustCompile(t, oneHost(r)), h)
 	route.MutateRequest(h, &streaminfo.Info{Request: h}, nil)
 	route.RewriteRequest(h, RewriteOptions{})
 	if string(h.Bytes(h.Authority)) != "of-a.example" || string(h.Bytes(h.Path)) != "/new/a" || fields(h, "x-path") != "/old/a" {

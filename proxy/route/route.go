@@ -2,41 +2,36 @@ package route
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/format"
 	"github.com/sluiceproxy/sluice/proxy/match"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
+	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
 // Route is a compiled route. Immutable.
 type Route struct {
-	Config   *conf.Route
-	headers  []match.Header
-	queries  []queryMatch
-	request  mutator
-	response mutator
+	Config *conf.Route
+	// Stats is vhost.<virtual host>.route.<stat_prefix>.; nil without a stat_prefix.
+	Stats *stats.VirtualStats
+	// Body renders the body of a direct response; nil: it is Config.Direct.Body.
+	Body *format.Body
 
-	clusterHeader *match.Name // cluster_header; nil for a fixed name
-	cluster       []byte
-	rewriteHeader *match.Name // host_rewrite_header
-	hostLiteral   []byte
-	status        uint16 // of a redirect
-	kind          Kind
-}
-
-// Cluster returns the name of the cluster a Forward route sends the request to: the configured one, or
-// the first value of the cluster_header. Empty when the header is missing. Valid as long as h.
-func (r *Route) Cluster(h *header.Head) []byte {
-	if r.clusterHeader == nil {
-		return r.cluster
-	}
-	if r.clusterHeader.Lower == authorityName {
-		return h.Bytes(h.Authority)
-	}
-	v, _ := r.clusterHeader.First(h)
-	return v
+	conditions *conditions    // nil: the path decides
+	pattern    *regexp.Regexp // of PathRegex and PathTemplate, anchored
+	targets    []Target       // of Forward: one, or the weighted ones
+	weights    *weights       // nil for one
+	hashes     []hashPolicy
+	path       pathRewrite
+	host       hostRewrite
+	status     uint16 // of a redirect
+	kind       Kind
+	mutators
 }
 
 const (
@@ -52,26 +47,100 @@ type builder struct {
 	conf     *conf.RouteConfiguration
 	base     levels
 	clusters map[string]bool
+	runtime  *runtime.Loader
+	registry *stats.Registry // nil: no statistics
 }
 
 func (b *builder) virtualHost(c *conf.VirtualHost) (*VirtualHost, error) {
-	vh := &VirtualHost{Config: c, routes: make([]Route, len(c.Routes))}
+	vh := &VirtualHost{Config: c}
 	own, err := compileLevels(&c.Headers)
 	if err != nil {
 		return nil, err
 	}
-	outer := mutators{
+	h := hostBuilder{builder: b, host: c, own: own, shared: mutators{
 		request:  newMutator(b.conf.MostSpecificMutationsWin, nil, own.request, b.base.request),
 		response: newMutator(b.conf.MostSpecificMutationsWin, nil, own.response, b.base.response),
+	}}
+	if vh.virtual, err = b.virtualClusters(c); err != nil {
+		return nil, err
 	}
-	for i, rc := range c.Routes {
-		if err := b.route(&vh.routes[i], rc, own, outer); err != nil {
-			return nil, fmt.Errorf("routes[%d].%w", i, err)
+	if c.Matcher != nil {
+		if len(c.Routes) > 0 {
+			return nil, fmt.Errorf("matcher: excludes routes (RT-29)")
+		}
+		vh.tree, err = h.tree(c.Matcher, 0)
+		if err != nil {
+			return nil, fmt.Errorf("matcher.%w", err)
+		}
+		return vh, nil
+	}
+	vh.routeList, err = h.list(c.Routes)
+	return vh, err
+}
+
+// hostBuilder compiles the routes of one virtual host.
+type hostBuilder struct {
+	*builder
+	host *conf.VirtualHost
+	own  levels
+	// shared are the mutators of a route without mutations of its own.
+	shared mutators
+}
+
+// routeList are routes of which the first that matches is taken.
+type routeList struct {
+	routes   []Route
+	paths    pathIndex // case-sensitive literals, expressions and templates
+	folded   pathIndex // case_sensitive: false
+	connects []uint32  // ordinals of connect_matcher routes
+}
+
+func (h *hostBuilder) list(routes []*conf.Route) (routeList, error) {
+	l := routeList{routes: make([]Route, len(routes))}
+	for i, rc := range routes {
+		if err := h.route(&l.routes[i], rc, h.own, h.shared); err != nil {
+			return l, fmt.Errorf("routes[%d].%w", i, err)
+		}
+		if rc.Match.Kind == conf.PathConnect {
+			l.connects = append(l.connects, uint32(i))
+		}
+		if h.registry != nil && rc.StatPrefix != "" {
+			l.routes[i].Stats = stats.NewRouteStats(h.registry, h.host.Name, rc.StatPrefix)
 		}
 	}
-	vh.paths = newPathIndex(vh.routes, false)
-	vh.folded = newPathIndex(vh.routes, true)
-	return vh, nil
+	l.paths = newPathIndex(l.routes, false)
+	l.folded = newPathIndex(l.routes, true)
+	return l, nil
+}
+
+// find returns the first route that matches, nil for none. path is empty for a request without one (RT-44).
+func (l *routeList) find(path []byte, in *Input) *Route {
+	best := uint32(none)
+	if len(path) > 0 {
+		best = l.paths.match(path, l.routes, in, best)
+		best = l.folded.match(path, l.routes, in, best)
+	}
+	if len(l.connects) > 0 && isConnect(in.Head) {
+		for _, k := range l.connects {
+			if k >= best {
+				break
+			}
+			if c := l.routes[k].conditions; c == nil || c.hold(in) {
+				best = k
+				break
+			}
+		}
+	}
+	if best == none {
+		return nil
+	}
+	return &l.routes[best]
+}
+
+// isConnect says whether connect_matcher takes the request: CONNECT, and CONNECT-UDP in the form of an
+// upgrade (RT-41).
+func isConnect(h *header.Head) bool {
+	return h.Method == header.MethodConnect || h.HasUpgrade && header.EqualFold(h.Get(header.Upgrade), "connect-udp")
 }
 
 // mutators are those of a route without mutations of its own; most routes share them.
@@ -79,14 +148,15 @@ type mutators struct{ request, response mutator }
 
 func (b *builder) route(r *Route, c *conf.Route, outer levels, shared mutators) error {
 	r.Config = c
-	if err := r.compileMatch(&c.Match); err != nil {
+	template, err := b.match(r, &c.Match)
+	if err != nil {
 		return fmt.Errorf("match.%w", err)
 	}
 	own, err := compileLevels(&c.Headers)
 	if err != nil {
 		return err
 	}
-	r.request, r.response = shared.request, shared.response
+	r.mutators = shared
 	specific := b.conf.MostSpecificMutationsWin
 	if own.request != nil {
 		r.request = newMutator(specific, own.request, outer.request, b.base.request)
@@ -97,7 +167,7 @@ func (b *builder) route(r *Route, c *conf.Route, outer levels, shared mutators) 
 	actions := 0
 	if c.Action != nil {
 		actions, r.kind = actions+1, Forward
-		if err := b.action(r, c.Action); err != nil {
+		if err := b.action(r, c.Action, template); err != nil {
 			return fmt.Errorf("route.%w", err)
 		}
 	}
@@ -109,7 +179,7 @@ func (b *builder) route(r *Route, c *conf.Route, outer levels, shared mutators) 
 	}
 	if c.Direct != nil {
 		actions, r.kind = actions+1, Direct
-		if err := b.direct(c.Direct); err != nil {
+		if err := b.direct(r, c.Direct); err != nil {
 			return fmt.Errorf("direct_response.%w", err)
 		}
 	}
@@ -119,53 +189,45 @@ func (b *builder) route(r *Route, c *conf.Route, outer levels, shared mutators) 
 	return nil
 }
 
-func (r *Route) compileMatch(m *conf.RouteMatch) error {
-	if m.Kind == conf.PathSeparatedPrefix {
+// match compiles the path specifier and the conditions; the template is that of a PathTemplate.
+func (b *builder) match(r *Route, m *conf.RouteMatch) (t *template, err error) {
+	switch m.Kind {
+	case conf.PathSeparatedPrefix:
 		// RT-41: ^[^?#]+[^?#/]$
 		if p := m.Path; len(p) < 2 || strings.ContainsAny(p, "?#") || p[len(p)-1] == '/' {
-			return fmt.Errorf("path_separated_prefix: %q must have two characters or more, no '?' or '#', and not end in '/'", p)
+			return nil, fmt.Errorf("path_separated_prefix: %q must have two characters or more, no '?' or '#', and not end in '/'", p)
+		}
+	case conf.PathRegex:
+		if r.pattern, err = match.FullRegex(m.Path); err != nil {
+			return nil, fmt.Errorf("safe_regex.regex: %w", err)
+		}
+	case conf.PathTemplate:
+		if r.pattern, t, err = compileTemplate(m.Path); err != nil {
+			return nil, fmt.Errorf("path_match_policy.%w", err)
 		}
 	}
-	var err error
-	if r.headers, err = compileHeaders(m.Headers); err != nil {
-		return err
-	}
-	for i, qm := range m.QueryParameters {
-		c, err := compileQuery(qm)
-		if err != nil {
-			return fmt.Errorf("query_parameters[%d].%w", i, err)
-		}
-		r.queries = append(r.queries, c)
-	}
-	return nil
+	r.conditions, err = compileConditions(m, b.runtime)
+	return t, err
 }
 
-func (b *builder) action(r *Route, a *conf.RouteAction) error {
-	if (a.Cluster == "") == (a.ClusterHeader == "") {
-		return fmt.Errorf("cluster_specifier: exactly one of cluster and cluster_header is needed")
-	}
-	if a.ClusterHeader != "" {
-		if a.ClusterHeader == "host" {
-			return fmt.Errorf(`cluster_header: "host" is written ":authority"`)
-		}
-		if a.ClusterHeader != authorityName {
-			if err := match.CheckName(a.ClusterHeader); err != nil {
-				return fmt.Errorf("cluster_header: %w", err)
-			}
-		}
-		n := match.NewName(a.ClusterHeader)
-		r.clusterHeader = &n
-	} else {
-		b.clusters[a.Cluster] = true
-		r.cluster = []byte(a.Cluster)
+func (b *builder) action(r *Route, a *conf.RouteAction, t *template) error {
+	if err := b.compileTargets(r, a, r.mutators); err != nil {
+		return err
 	}
 	if !slices.Contains([]uint16{404, 500, 503}, a.NotFoundStatus) {
 		return fmt.Errorf("cluster_not_found_response_code: %d is not 503, 404 or 500", a.NotFoundStatus)
 	}
-	return r.compileRewrites(a)
+	var err error
+	if r.hashes, err = compileHashPolicies(a.HashPolicies); err != nil {
+		return err
+	}
+	if err := r.path.compile(a, t); err != nil {
+		return err
+	}
+	return r.host.compile(a)
 }
 
-func (b *builder) direct(d *conf.DirectResponse) error {
+func (b *builder) direct(r *Route, d *conf.DirectResponse) (err error) {
 	if d.Status < minDirect || d.Status > maxDirect {
 		return fmt.Errorf("status: %d is not within %d and %d", d.Status, minDirect, maxDirect)
 	}
@@ -175,6 +237,9 @@ func (b *builder) direct(d *conf.DirectResponse) error {
 	}
 	if len(d.Body) > limit {
 		return fmt.Errorf("body: %d bytes are more than max_direct_response_body_size_bytes, %d", len(d.Body), limit)
+	}
+	if r.Body, err = format.CompileBody(d.BodyFormat); err != nil {
+		return fmt.Errorf("body_format: %w", err)
 	}
 	return nil
 }

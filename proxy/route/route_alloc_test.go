@@ -64,7 +64,7 @@ func TestRewriteRequestDoesNotAllocate(t *testing.T) {
 	r := forward("r", prefix("/old/"))
 	r.Action.PrefixRewrite, r.Action.AutoHostRewrite, r.Action.AppendXForwardedHost = "/new/", true, true
 	h := request(t, "GET /old/"+strings.Repeat("x", 900), "x-forwarded-host: first.example")
-	route := mustCompile(t, oneHost(r)).Match(&Input{Head: h}).Route
+	route := found(mustCompile(t, oneHost(r)), h)
 	hostname := strings.Repeat("long-host-name.", 8) + "example"
 	allocates(t, "auto host and prefix", h, func(h *header.Head) { route.RewriteRequest(h, RewriteOptions{Hostname: hostname}) })
 }
@@ -74,7 +74,7 @@ func TestAppendLocationDoesNotAllocate(t *testing.T) {
 	r := &conf.Route{Match: prefix("/old"), Redirect: &conf.RedirectAction{HTTPS: true, Host: strings.Repeat("long-host.", 8) + "example", PrefixRewrite: "new", HasPrefix: true}}
 	res := mustCompile(t, oneHost(r)).Match(&Input{Head: h})
 	dst := make([]byte, 0, 256)
-	allocates(t, "redirect", h, func(h *header.Head) { res.AppendLocation(dst, h, []byte("http")) })
+	allocates(t, "redirect", h, func(h *header.Head) { res.AppendLocation(dst, h, []byte("http"), nil) })
 }
 
 func TestMutateRequestDoesNotAllocate(t *testing.T) {
@@ -91,7 +91,7 @@ func TestMutateRequestDoesNotAllocate(t *testing.T) {
 	c := oneHost(r)
 	c.Headers = requestAdds(conf.HeaderValue{Name: "x-id", Value: "%REQ(x-request-id)%", Action: conf.AddIfAbsent})
 	h := request(t, "GET /p", "x-gone: 1", "cookie: a=b", "user-agent: curl", "x-request-id: abc", "x-dynamic: old")
-	route := mustCompile(t, c).Match(&Input{Head: h}).Route
+	route := found(mustCompile(t, c), h)
 	info := streaminfo.Info{RouteName: "r"}
 	scratch := make([]byte, 0, 512)
 	allocates(t, "request", h, func(h *header.Head) {

@@ -57,6 +57,16 @@ func (d *Downstream) Validated(st *tls.ConnectionState) bool {
 	return v != nil && len(st.PeerCertificates) > 0 && v.proves() && v.check(st.PeerCertificates, demand{}) == nil
 }
 
+// ValidatedPeer is Validated for a connection that is described already. It verifies anew only where the
+// handshake let untrusted certificates in.
+func (d *Downstream) ValidatedPeer(p *Peer) bool {
+	v := d.live.Load().verify
+	if v == nil || !p.Presented() || !v.proves() {
+		return false
+	}
+	return !v.conf.AcceptUntrusted || v.check(p.state.PeerCertificates, demand{}) == nil
+}
+
 func newDownstream(c *conf.DownstreamTLS, names []string) *Downstream {
 	d := &Downstream{conf: c, names: names}
 	// What comes before a ClientHello is known, and the keys of tickets.

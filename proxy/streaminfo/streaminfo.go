@@ -73,6 +73,7 @@ type Info struct {
 	Metadata *Metadata
 
 	RouteName, VirtualHostName string
+	VirtualClusterName         string // empty for none
 	StreamID                   uint64
 	LocalReplyBody             []byte
 	HealthCheck                bool
@@ -134,6 +135,23 @@ type Secure struct {
 	HandshakeNs int64
 	// TransportFailure is why TLS failed, in Envoy's words; empty when it did not.
 	TransportFailure string
+
+	validation uint8 // 0: Validated was not asked yet; 1: no; 2: yes
+}
+
+// Validated says whether the client presented a certificate that holds. Where the listener lets untrusted
+// certificates in, the first call of a connection verifies the certificate.
+func (s *Secure) Validated() bool {
+	if s.validation == 0 {
+		if s.Peer == nil || s.Context == nil {
+			return false
+		}
+		s.validation = 1
+		if s.Context.ValidatedPeer(s.Peer) {
+			s.validation = 2
+		}
+	}
+	return s.validation == 2
 }
 
 // TLS says whether the connection is encrypted.

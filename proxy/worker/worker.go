@@ -35,6 +35,10 @@ type Worker struct {
 	// Random makes request ids, and chooses hosts. Seeded from the system; not for keys.
 	Random *rand.Rand
 
+	// Choice and Criteria are for one pick at a time: what a stream says about the host it wants.
+	Choice   cluster.Choice
+	Criteria cluster.Criteria
+
 	clusters  *cluster.Manager
 	upstreams map[*cluster.Cluster]*Upstream
 
