@@ -79,9 +79,9 @@ type HTTPConnectionManager struct {
 	StatPrefix string
 	CodecType  CodecType
 	// Routes is the route table, or Scoped the tables and what chooses among them. One of the two.
-	Routes     *RouteConfiguration
-	Scoped     *ScopedRoutes
-	Router     Router
+	Routes *RouteConfiguration
+	Scoped *ScopedRoutes
+	Router Router
 	// Filters are what requests pass before the router, in order (http_filters).
 	Filters    []*HTTPFilter
 	AccessLogs []*AccessLog
