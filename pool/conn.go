@@ -46,6 +46,7 @@ type Conn struct {
 	idleSinceNs int64
 	duration    wheel.Timer // max duration; armed once
 	requests    int
+	security    any // what Options.Secure said of it; nil when it is plain
 	state       connState
 	retired     bool // to be closed instead of going back to the idle list
 	connected   bool
@@ -72,6 +73,9 @@ func (c *Conn) LocalAddr() netip.AddrPort {
 	}
 	return c.local
 }
+
+// Security returns what Securer.Secured said of the connection; nil when it is plain.
+func (c *Conn) Security() any { return c.security }
 
 // Requests returns how many requests were given the connection, the present one
 // included; more than 1 means it was reused, and that its end before any byte of

@@ -34,7 +34,7 @@ func (c *Conn) up(ec *engine.Conn) {
 	p := c.pool
 	c.connected = true
 	if p.o.Secure != nil {
-		p.o.Secure.Secured(ec)
+		c.security = p.o.Secure.Secured(ec)
 	}
 	if p.o.Watermark > 0 {
 		ec.SetWatermarks(p.o.Watermark)

@@ -20,7 +20,11 @@ func (p *Pool) acquireOwn(r *Request) {
 	}
 	p.waiting.push(r, p)
 	p.o.Events.OnPending()
-	c := p.dial()
+	secure := p.o.Secure
+	if r.Secure != nil {
+		secure = r.Secure
+	}
+	c := p.dialWith(secure)
 	r.conn, c.request = c, r
 }
 

@@ -152,6 +152,9 @@ func (p *Mux) Conns() int { return p.conns }
 // Pending returns how many requests wait.
 func (p *Mux) Pending() int { return p.waiting.len }
 
+// Unused says that there is no stream and nobody waits for one: Drain ends the pool at once.
+func (p *Mux) Unused() bool { return p.streams+p.waiting.len == 0 }
+
 // assumed is how many streams a connection is expected to take whose peer has not said.
 func (p *Mux) assumed() int {
 	n := p.o.MaxStreams

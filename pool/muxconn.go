@@ -58,6 +58,7 @@ type MuxConn struct {
 	streams     int         // open now
 	requests    int         // streams ever opened
 	limit       int         // how many streams there may be now
+	security    any         // what Options.Secure said of it; nil when it is plain
 	state       muxState
 	known       bool       // the peer has said how many streams it takes
 	arriving    bool       // counted in Mux.arriving
@@ -75,6 +76,9 @@ func (c *MuxConn) LocalAddr() netip.AddrPort {
 	}
 	return c.local
 }
+
+// Security returns what Securer.Secured said of the connection; nil when it is plain.
+func (c *MuxConn) Security() any { return c.security }
 
 // Streams returns how many streams are open, as the pool counts them.
 func (c *MuxConn) Streams() int { return c.streams }
@@ -278,7 +282,7 @@ func (c *MuxConn) up(ec *engine.Conn) {
 	p := c.pool
 	c.connected = true
 	if p.o.Secure != nil {
-		p.o.Secure.Secured(ec)
+		c.security = p.o.Secure.Secured(ec)
 	}
 	if p.o.Watermark > 0 {
 		ec.SetWatermarks(p.o.Watermark)

@@ -17,8 +17,9 @@ type Securer interface {
 	// Secure puts a transform (TLS) on a connection that is being dialled, right after Dial; the
 	// connection is then up when the transform's opening exchange is done.
 	Secure(c *engine.Conn)
-	// Secured hears of that, before anybody is given the connection.
-	Secured(c *engine.Conn)
+	// Secured hears of that, before anybody is given the connection. What it returns is the connection's
+	// Security.
+	Secured(c *engine.Conn) any
 	// Broken hears, within OnClosed, how any connection ended. It returns the error in the words that
 	// requests are told, or as it was.
 	Broken(c *engine.Conn, r engine.CloseReason) error
@@ -169,6 +170,9 @@ func (p *Pool) Connecting() int { return p.connecting }
 // Pending returns how many requests wait.
 func (p *Pool) Pending() int { return p.waiting.len }
 
+// Unused says that nobody has or waits for a connection: Drain ends the pool at once.
+func (p *Pool) Unused() bool { return p.active+p.waiting.len == 0 }
+
 // grow dials until every waiting request has a connection to come, as far as
 // the breaker allows.
 func (p *Pool) grow() {
@@ -182,6 +186,10 @@ func (p *Pool) grow() {
 }
 
 func (p *Pool) dial() *Conn {
+	return p.dialWith(p.o.Secure)
+}
+
+func (p *Pool) dialWith(secure Securer) *Conn {
 	c := p.free.Get()
 	c.pool = p
 	c.createdNs = p.loop.Now()
@@ -192,8 +200,8 @@ func (p *Pool) dial() *Conn {
 		p.o.Dial.Addr = p.o.Target.Address()
 	}
 	c.Conn = p.loop.Dial(p.o.Dial, (*connEvents)(c))
-	if p.o.Secure != nil {
-		p.o.Secure.Secure(c.Conn)
+	if secure != nil {
+		secure.Secure(c.Conn)
 	}
 	return c
 }

@@ -17,6 +17,9 @@ type Owner interface {
 // must not be moved or freed before.
 type Request struct {
 	Owner Owner
+	// Secure, when set, encrypts the connection that is dialled for the request alone (Options.Exclusive)
+	// in place of Options.Secure, which hears of everything else about it. Only read within Acquire.
+	Secure Securer
 
 	pool       *Pool // not nil while it waits for a connection of its own
 	mux        *Mux  // not nil while it waits for a stream

@@ -49,8 +49,8 @@ type securer struct {
 	timeout time.Duration // Options.ConnectTimeout
 }
 
-func (s *securer) Secure(c *engine.Conn)  { s.layer.Client(c, s.config, 0) }
-func (s *securer) Secured(c *engine.Conn) { s.secured++ }
+func (s *securer) Secure(c *engine.Conn)      { s.layer.Client(c, s.config, 0) }
+func (s *securer) Secured(c *engine.Conn) any { s.secured++; return s }
 func (s *securer) Broken(c *engine.Conn, r engine.CloseReason) error {
 	s.broken = append(s.broken, r)
 	return c.Err()
@@ -105,6 +105,9 @@ func TestSecureConnectionsAreUpAfterTheHandshake(t *testing.T) {
 			}
 			if s.secured != 1 {
 				t.Errorf("heard of %d handshakes", s.secured)
+			}
+			if k.conn != nil && k.conn.Security() != s || k.session != nil && k.session.mc.Security() != s {
+				t.Error("the connection does not say what Secured said")
 			}
 		})
 		if text := <-got; text != "hello" {
@@ -176,4 +179,36 @@ func TestWhoEndedAConnection(t *testing.T) {
 			t.Errorf("%s by the peer: %v", row.r, !row.peer)
 		}
 	}
+}
+
+// A request may say what encrypts the connection that is dialled for it alone.
+func TestExclusiveRequestsMayBringTheirOwnSecurity(t *testing.T) {
+	cert, roots := certificate(t)
+	pools := &securer{layer: tlsio.New(tlsio.Options{}), config: &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "origin"}}
+	own := &securer{layer: pools.layer, config: &tls.Config{RootCAs: roots, ServerName: "origin"}}
+	m := openMux(t, Options{Exclusive: true, Secure: pools})
+	go func() {
+		for range 2 {
+			s := tls.Server(<-m.accepted, &tls.Config{Certificates: []tls.Certificate{cert}})
+			_ = s.Handshake()
+			_ = s.Close()
+		}
+	}()
+	trusting, other := newCall(), newCall()
+	m.on(func() {
+		trusting.Secure = own
+		m.pool.Acquire(&trusting.Request)
+		trusting.Secure = nil // is not read any more
+		m.pool.Acquire(&other.Request)
+	})
+	m.until("answers", func() bool { return trusting.answers > 0 && other.answers > 0 })
+	m.on(func() {
+		if trusting.conn != nil {
+			trusting.conn.Release(false)
+		}
+		if trusting.failed || !other.failed || pools.secured != 1 || own.secured != 0 || len(pools.broken) == 0 {
+			t.Errorf("failed %v (%v) and %v; heard of %d and %d handshakes", trusting.failed, trusting.err, other.failed, pools.secured, own.secured)
+		}
+	})
+	m.until("the connections are gone", func() bool { return m.breaker.connections == 0 })
 }

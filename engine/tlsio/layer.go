@@ -57,7 +57,7 @@ func New(o Options) *Layer {
 // that crypto/tls rotates, as long as it is the same config: a GetConfigForClient
 // that makes a new one per call breaks resumption.
 func (l *Layer) Server(c *engine.Conn, config *tls.Config, timeout time.Duration) {
-	l.begin(c, config, false, timeout)
+	l.begin(c, config, nil, false, timeout)
 }
 
 // Client makes a dialled connection a TLS client: after Dial, or once it is up and
@@ -66,16 +66,22 @@ func (l *Layer) Server(c *engine.Conn, config *tls.Config, timeout time.Duration
 // bound; ConnectTimeout either way). config needs a ServerName or InsecureSkipVerify;
 // a ClientSessionCache in it makes resumption work.
 func (l *Layer) Client(c *engine.Conn, config *tls.Config, timeout time.Duration) {
+	l.ClientAfter(c, nil, config, timeout)
+}
+
+// ClientAfter is Client with bytes that go out as they are ahead of the handshake, such as a PROXY header;
+// they are copied.
+func (l *Layer) ClientAfter(c *engine.Conn, preface []byte, config *tls.Config, timeout time.Duration) {
 	if config.Renegotiation != tls.RenegotiateNever {
 		config = config.Clone()
 		config.Renegotiation = tls.RenegotiateNever // a handshake in mid-stream would be on the loop
 	}
-	l.begin(c, config, true, timeout)
+	l.begin(c, config, preface, true, timeout)
 }
 
-func (l *Layer) begin(c *engine.Conn, config *tls.Config, client bool, timeout time.Duration) {
+func (l *Layer) begin(c *engine.Conn, config *tls.Config, preface []byte, client bool, timeout time.Duration) {
 	s := &stream{layer: l, loop: c.Loop(), conn: c}
-	s.opening = &handshake{config: config, client: client}
+	s.opening = &handshake{config: config, client: client, out: append([]byte(nil), preface...)}
 	if c.SetTransform(s, timeout) {
 		l.started.Add(1)
 		l.open.Add(1)

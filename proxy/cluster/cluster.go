@@ -61,7 +61,7 @@ func newCluster(c *conf.Cluster, r *stats.Registry, t *transports) *Cluster {
 	for i, e := range c.Endpoints {
 		if e.Address.IP.IsValid() || e.Address.Pipe != "" {
 			h := newHost(e, e.Address.IP)
-			h.Secure = t.of(e)
+			h.begins(t.of(e))
 			k.admit(h)
 			k.targets[i] = []*Host{h}
 		}

@@ -32,8 +32,10 @@ type Host struct {
 	// comes later may get the index of one that left.
 	Index int
 
-	// Secure is the TLS context of connections to the host; nil: they are plain.
+	// Secure is the TLS context of connections to the host; nil: they are plain. Proxy says what PROXY
+	// header comes before all that; nil: none.
 	Secure *secure.Upstream
+	Proxy  *conf.UpstreamProxyProtocol
 
 	breakers [2]*HostBreaker
 	record   *record                        // nil: nobody minds what becomes of requests
@@ -52,6 +54,8 @@ func (h *Host) Address() netip.AddrPort {
 // Breaker returns what bounds the connections to the host at a priority
 // (conf.PriorityDefault, conf.PriorityHigh).
 func (h *Host) Breaker(priority int) *HostBreaker { return h.breakers[priority] }
+
+func (h *Host) begins(t transport) { h.Secure, h.Proxy = t.context, t.proxy }
 
 func newHost(e *conf.Endpoint, addr netip.AddrPort) *Host {
 	h := &Host{

@@ -33,7 +33,7 @@ func (c *Cluster) resolved(endpoint int, addrs []netip.AddrPort) (gone []*Host, 
 	for _, a := range addrs {
 		if !slices.ContainsFunc(after, func(h *Host) bool { return h.Addr == a }) {
 			h := newHost(e, a)
-			h.Secure = c.transports.of(e)
+			h.begins(c.transports.of(e))
 			c.admit(h)
 			after = append(after, h)
 		}

@@ -1,23 +1,29 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 )
 
-// transports are the TLS contexts of a cluster: what transport_socket_matches choose among, and the
-// cluster's own. nil: all its connections are plain.
+// transports are what the connections of a cluster may begin with: what transport_socket_matches choose
+// among, and the cluster's own. nil: all its connections are plain.
 type transports struct {
-	own     *secure.Upstream // nil: plain
+	own     transport
 	matches []transportMatch
 }
 
+// transport is a compiled transport socket. The zero value is the plain one.
+type transport struct {
+	context *secure.Upstream            // nil: no TLS
+	proxy   *conf.UpstreamProxyProtocol // nil: no PROXY header
+}
+
 type transportMatch struct {
-	want    conf.LBMetadata
-	context *secure.Upstream // nil: plain
+	want conf.LBMetadata
+	transport
 }
 
 // openTransports makes the contexts of a cluster. Cold: it reads files.
@@ -25,25 +31,18 @@ func openTransports(m *secure.Manager, c *conf.Cluster) (*transports, error) {
 	if !needsTransports(c) {
 		return nil, nil
 	}
-	if m == nil {
+	if m == nil && encrypts(c) {
 		return nil, fmt.Errorf("cluster %q: there is no TLS here", c.Name)
 	}
 	t := new(transports)
 	var err error
-	if c.TLS != nil {
-		if t.own, err = m.Upstream(c.TLS, statName(c)); err != nil {
-			return nil, fmt.Errorf("cluster %q: transport_socket: %w", c.Name, err)
-		}
+	if t.own, err = openTransport(m, c, c.TLS, c.ProxyProtocol); err != nil {
+		return nil, fmt.Errorf("cluster %q: transport_socket: %w", c.Name, err)
 	}
 	for i := range c.SocketMatches {
 		s := &c.SocketMatches[i]
 		match := transportMatch{want: s.Match}
-		if s.Proxy != nil {
-			err = errors.New("a PROXY header is possible for the whole cluster only")
-		} else if s.TLS != nil {
-			match.context, err = m.Upstream(s.TLS, statName(c))
-		}
-		if err != nil {
+		if match.transport, err = openTransport(m, c, s.TLS, s.Proxy); err != nil {
 			t.release()
 			return nil, fmt.Errorf("cluster %q: transport_socket_matches[%d]: %w", c.Name, i, err)
 		}
@@ -52,19 +51,35 @@ func openTransports(m *secure.Manager, c *conf.Cluster) (*transports, error) {
 	return t, nil
 }
 
-func needsTransports(c *conf.Cluster) bool { return c.TLS != nil || len(c.SocketMatches) > 0 }
+func openTransport(m *secure.Manager, c *conf.Cluster, tls *conf.UpstreamTLS, proxy *conf.UpstreamProxyProtocol) (t transport, err error) {
+	t.proxy = proxy
+	if tls != nil {
+		t.context, err = m.Upstream(tls, statName(c))
+	}
+	return t, err
+}
 
-// of returns the context for an endpoint: of the first match whose values it has, else the cluster's.
-func (t *transports) of(e *conf.Endpoint) *secure.Upstream {
+func needsTransports(c *conf.Cluster) bool {
+	return c.TLS != nil || c.ProxyProtocol != nil || len(c.SocketMatches) > 0
+}
+
+// of returns what the connections to an endpoint begin with: the first match whose values it has, else
+// the cluster's own.
+func (t *transports) of(e *conf.Endpoint) transport {
 	if t == nil {
-		return nil
+		return transport{}
 	}
 	for i := range t.matches {
 		if has(e.SocketMetadata, t.matches[i].want) {
-			return t.matches[i].context
+			return t.matches[i].transport
 		}
 	}
 	return t.own
+}
+
+// encrypts says whether a socket of the cluster needs TLS.
+func encrypts(c *conf.Cluster) bool {
+	return c.TLS != nil || slices.ContainsFunc(c.SocketMatches, func(m conf.TransportSocketMatch) bool { return m.TLS != nil })
 }
 
 func has(metadata, want conf.LBMetadata) bool {
@@ -81,8 +96,8 @@ func (t *transports) release() {
 	if t == nil {
 		return
 	}
-	if t.own != nil {
-		t.own.Release()
+	if t.own.context != nil {
+		t.own.context.Release()
 	}
 	for i := range t.matches {
 		if c := t.matches[i].context; c != nil {

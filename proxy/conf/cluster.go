@@ -71,6 +71,11 @@ type Cluster struct {
 	HTTP1                 HTTP1Options
 	HTTP2                 HTTP2Options
 	Protocol              UpstreamProtocol
+	// AutoSNI makes the host of a request the SNI of its connection, AutoSANValidation what the certificate
+	// must be for (upstream_http_protocol_options): that of the authority, or of the field SNIHeader (lower
+	// case) where a request has it.
+	AutoSNI, AutoSANValidation bool
+	SNIHeader                  string
 
 	// Breakers holds the DEFAULT and the HIGH priority's limits.
 	Breakers [2]Breaker
@@ -93,7 +98,8 @@ type Cluster struct {
 	// endpoint.
 	TLS           *UpstreamTLS
 	SocketMatches []TransportSocketMatch
-	// ProxyProtocol begins each connection with a PROXY header; nil: none. TCP proxies only.
+	// ProxyProtocol begins each connection with a PROXY header, in plain also when TLS follows; nil: none.
+	// TCP proxies only.
 	ProxyProtocol *UpstreamProxyProtocol
 
 	// Raw is the cluster as Envoy JSON; equal Raw means unchanged, so its connections and stats stay.

@@ -107,7 +107,8 @@ type ProxyProtocolTLV struct {
 	Format *Format
 }
 
-// UpstreamProxyProtocol is envoy.transport_sockets.upstream_proxy_protocol over a plain connection.
+// UpstreamProxyProtocol is envoy.transport_sockets.upstream_proxy_protocol; the socket within it stands
+// beside it.
 type UpstreamProxyProtocol struct {
 	Version2    bool
 	PassThrough TLVMatch

@@ -65,7 +65,7 @@ type securer struct {
 
 func (s *securer) Secure(c *engine.Conn) { s.layer.Client(c, s.config, 0) }
 
-func (*securer) Secured(*engine.Conn) {}
+func (*securer) Secured(*engine.Conn) any { return nil }
 
 func (*securer) Broken(c *engine.Conn, _ engine.CloseReason) error { return c.Err() }
 
@@ -77,7 +77,7 @@ func encrypt(p *harness.Proxy, o *tlsOrigin) {
 		roots.AddCert(o.Certificate())
 	}
 	p.OnLoops(func(w *worker.Worker) {
-		w.Secure = func(_ *worker.Endpoint, alpn []string) pool.Securer {
+		w.Secure = func(_ *worker.Endpoint, alpn []string, _ *worker.Wish) pool.Securer {
 			return &securer{layer, &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: alpn}}
 		}
 	})
@@ -165,7 +165,7 @@ func TestALPNFollowsTheServer(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(o.Certificate())
 	p.OnLoops(func(w *worker.Worker) {
-		w.Secure = func(_ *worker.Endpoint, alpn []string) pool.Securer {
+		w.Secure = func(_ *worker.Endpoint, alpn []string, _ *worker.Wish) pool.Securer {
 			return &swapping{securer: securer{layer: layer}, roots: roots, alpn: alpn, h2: &h2}
 		}
 	})

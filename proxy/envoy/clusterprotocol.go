@@ -4,6 +4,7 @@ package envoy
 
 import (
 	"slices"
+	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -27,6 +28,8 @@ type protocolOptions struct {
 	h1At     place
 	h2       *corev3.Http2ProtocolOptions
 	h2At     place
+	names    *corev3.UpstreamHttpProtocolOptions
+	namesAt  place
 }
 
 // clusterProtocol compiles a cluster's protocol and its options (clusters.md 8); what they want of the
@@ -57,6 +60,7 @@ func (c *compiler) clusterProtocol(m *clusterv3.Cluster, at place, out *conf.Clu
 	}
 	out.MaxRequestsPerConnection = int(number(m.GetMaxRequestsPerConnection(), 0))
 	c.commonProtocol(o.common, o.commonAt, out)
+	c.serverNames(o.names, o.namesAt, out)
 	out.HTTP1 = c.http1(o.h1, o.h1At)
 	out.HTTP2 = c.http2(o.h2, o.h2At, nil)
 	if k := out.HTTP2.KeepAlive; k.Timeout > 0 && k.Interval == 0 && k.IdleInterval == 0 {
@@ -71,6 +75,7 @@ func (c *compiler) olderProtocol(m *clusterv3.Cluster, at place) protocolOptions
 		common: m.GetCommonHttpProtocolOptions(), commonAt: at.field("common_http_protocol_options"),
 		h1: m.GetHttpProtocolOptions(), h1At: at.field("http_protocol_options"),
 		h2: m.GetHttp2ProtocolOptions(), h2At: at.field("http2_protocol_options"),
+		names: m.GetUpstreamHttpProtocolOptions(), namesAt: at.field("upstream_http_protocol_options"),
 	}
 	switch {
 	case m.GetProtocolSelection() == clusterv3.Cluster_USE_DOWNSTREAM_PROTOCOL:
@@ -107,6 +112,7 @@ func olderFields(m *clusterv3.Cluster) (names []string) {
 func typedProtocol(m *httpv3.HttpProtocolOptions, at place) protocolOptions {
 	o := protocolOptions{
 		common: m.GetCommonHttpProtocolOptions(), commonAt: at.field("common_http_protocol_options"),
+		names: m.GetUpstreamHttpProtocolOptions(), namesAt: at.field("upstream_http_protocol_options"),
 	}
 	var here place
 	switch t := m.GetUpstreamProtocolOptions().(type) {
@@ -144,11 +150,42 @@ func (c *compiler) commonProtocol(m *corev3.HttpProtocolOptions, at place, out *
 	}
 }
 
+// serverNames compiles upstream_http_protocol_options: requests that name the server to TLS.
+func (c *compiler) serverNames(m *corev3.UpstreamHttpProtocolOptions, at place, out *conf.Cluster) {
+	out.AutoSNI, out.AutoSANValidation = m.GetAutoSni(), m.GetAutoSanValidation()
+	name, here := strings.ToLower(m.GetOverrideAutoSniHeader()), at.field("override_auto_sni_header")
+	switch {
+	case name == "" || name == ":authority" || name == "host": // what is taken without it
+	case name[0] == ':':
+		c.errs.at(here, "%s names no server", shorten(name))
+	case !out.AutoSNI && !out.AutoSANValidation:
+		c.warn(here, "has no effect without auto_sni or auto_san_validation")
+	default:
+		out.SNIHeader = name
+	}
+}
+
+// namesSockets looks at whether what requests name gets to TLS, and does something there.
+func (c *compiler) namesSockets(o *protocolOptions, out *conf.Cluster) {
+	encrypted := func(tls *conf.UpstreamTLS, _ *conf.UpstreamProxyProtocol) bool { return tls != nil }
+	unverified := func(tls *conf.UpstreamTLS, _ *conf.UpstreamProxyProtocol) bool {
+		return tls != nil && (tls.Validation == nil || !tls.Validation.TrustedCA.Set())
+	}
+	switch {
+	case !out.AutoSNI && !out.AutoSANValidation:
+	case !anySocket(out, encrypted):
+		c.warn(o.namesAt, "has no effect: the cluster has no transport_socket with TLS")
+	case out.AutoSANValidation && anySocket(out, unverified):
+		c.warn(o.namesAt.field("auto_san_validation"), "has no effect on TLS without a validation context with a trusted_ca: certificates are not verified")
+	}
+}
+
 // protocolSockets settles what a cluster's protocol and its transport sockets want of each other.
 func (c *compiler) protocolSockets(o *protocolOptions, at place, out *conf.Cluster) {
 	if out.Protocol == conf.UpstreamByALPN && out.TLS == nil {
 		c.errs.at(o.chosen, "needs a transport_socket with TLS, which ALPN is part of")
 	}
+	c.namesSockets(o, out)
 	c.socketALPN(out.TLS, at.field("transport_socket"), out)
 	for i := range out.SocketMatches {
 		socket := at.field("transport_socket_matches").index(i).field("transport_socket")
@@ -159,7 +196,8 @@ func (c *compiler) protocolSockets(o *protocolOptions, at place, out *conf.Clust
 	}
 }
 
-// socketALPN makes one transport socket offer what the cluster speaks, where it does not say itself.
+// socketALPN looks at what one transport socket offers. One that does not say offers what the cluster
+// speaks for requests, and nothing for the sessions of TCP proxies.
 func (c *compiler) socketALPN(tls *conf.UpstreamTLS, socket place, out *conf.Cluster) {
 	if tls == nil {
 		return
@@ -168,12 +206,9 @@ func (c *compiler) socketALPN(tls *conf.UpstreamTLS, socket place, out *conf.Clu
 	switch {
 	case offered && (out.Protocol == conf.UpstreamHTTP1 || out.Protocol == conf.UpstreamSameAsDownstream):
 		c.misleading = append(c.misleading, out)
-	case offered || out.Protocol == conf.UpstreamHTTP1:
-	case len(tls.ALPN) > 0:
+	case len(tls.ALPN) > 0 && !offered && out.Protocol != conf.UpstreamHTTP1:
 		c.warn(socket.field("typed_config").field("common_tls_context").field("alpn_protocols"),
 			"has no h2, which the cluster's protocol options are for")
-	case out.Protocol == conf.UpstreamByALPN:
-		tls.ALPN = []string{http2Protocol, http1Protocol}
 	}
 }
 

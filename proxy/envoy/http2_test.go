@@ -83,10 +83,11 @@ func TestHTTP2IsOfferedWhereItIsServed(t *testing.T) {
 	}
 }
 
-// TestALPNOfAutoConfig: a context says itself what it offers, or offers both.
+// TestALPNOfAutoConfig: a context says itself what it offers. One that does not leaves it to whoever makes
+// the connection: both for requests, nothing for TCP sessions.
 func TestALPNOfAutoConfig(t *testing.T) {
 	for context, want := range map[string][]string{
-		"sni: a.example": {"h2", "http/1.1"},
+		"sni: a.example": nil,
 		"common_tls_context: { alpn_protocols: [http/1.1, h2] }": {"http/1.1", "h2"},
 		"common_tls_context: { alpn_protocols: [h2] }":           {"h2"},
 	} {

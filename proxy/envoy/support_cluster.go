@@ -96,11 +96,7 @@ var clusterSupport = []messageSupport{
 	},
 	{
 		message: "envoy.config.core.v3.UpstreamHttpProtocolOptions",
-		hints: map[string]string{
-			"auto_sni":                 oneServerName,
-			"auto_san_validation":      oneServerName,
-			"override_auto_sni_header": oneServerName,
-		},
+		fields:  "auto_sni auto_san_validation override_auto_sni_header",
 	},
 	{
 		message: upstreamHTTP + ".ExplicitHttpConfig",
@@ -147,6 +143,3 @@ var endpointSupport = []messageSupport{
 		muted:   map[string]string{"health_check_config": "active health checking is not part of this version"},
 	},
 }
-
-// oneServerName: requests for different hosts share connections.
-const oneServerName = "the connections of a pool have one server name; use sni, auto_host_sni and auto_sni_san_validation"

@@ -43,7 +43,11 @@ func (c *compiler) upstreamSocket(m *corev3.TransportSocket, at place) (*conf.Up
 	case *tlsv3.DownstreamTlsContext:
 		c.errs.at(here, "is for filter chains; a cluster has an UpstreamTlsContext")
 	case *upstreamv3.ProxyProtocolUpstreamTransport:
-		return nil, c.upstreamProxyProtocol(config, here)
+		inner := c.proxiedSocket(config, here.field("transport_socket"))
+		if inner != nil {
+			c.repack(m, config, here)
+		}
+		return inner, c.upstreamProxyProtocol(config, here)
 	}
 	return nil, nil
 }
@@ -70,15 +74,17 @@ func (c *compiler) repack(m *corev3.TransportSocket, config proto.Message, at pl
 	}
 }
 
-// upstreamProxyProtocol compiles a PROXY header before plain bytes.
-func (c *compiler) upstreamProxyProtocol(proxy *upstreamv3.ProxyProtocolUpstreamTransport, at place) *conf.UpstreamProxyProtocol {
-	inner := at.field("transport_socket")
-	switch c.socketConfig(proxy.GetTransportSocket(), inner).(type) {
-	case *upstreamv3.ProxyProtocolUpstreamTransport:
-		c.errs.at(inner, "not supported: a PROXY header within a PROXY header")
-	case *tlsv3.UpstreamTlsContext, *tlsv3.DownstreamTlsContext:
-		c.errs.at(inner, "not supported: TLS after a PROXY header; use one of the two")
+// proxiedSocket compiles the socket that follows a PROXY header; nil for the plain one.
+func (c *compiler) proxiedSocket(proxy *upstreamv3.ProxyProtocolUpstreamTransport, at place) *conf.UpstreamTLS {
+	tls, header := c.upstreamSocket(proxy.GetTransportSocket(), at)
+	if header != nil {
+		c.errs.at(at, "not supported: a PROXY header within a PROXY header")
 	}
+	return tls
+}
+
+// upstreamProxyProtocol compiles a PROXY header.
+func (c *compiler) upstreamProxyProtocol(proxy *upstreamv3.ProxyProtocolUpstreamTransport, at place) *conf.UpstreamProxyProtocol {
 	config, here := proxy.GetConfig(), at.field("config")
 	out := &conf.UpstreamProxyProtocol{
 		Version2:    config.GetVersion() == corev3.ProxyProtocolConfig_V2,

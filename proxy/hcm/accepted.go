@@ -75,6 +75,9 @@ func (s *accepted) countClosed(c *engine.Conn, r engine.CloseReason, active bool
 	s.charge()
 	ms := uint64(s.a.w.Loop.Now()-s.facts.StartNs) / uint64(time.Millisecond)
 	sh.GaugeAdd(hs.DownstreamCxActive, -1)
+	if s.facts.Secure != nil {
+		sh.GaugeAdd(hs.DownstreamCxSslActive, -1)
+	}
 	sh.Inc(hs.DownstreamCxDestroy)
 	which, whichActive := hs.DownstreamCxDestroyLocal, hs.DownstreamCxDestroyLocalActiveRq
 	if s.remote || r == engine.PeerReset || r == engine.PeerClosed {

@@ -81,6 +81,10 @@ func (a *Acceptor) Serve(c *engine.Conn, facts *streaminfo.Connection) engine.Ha
 	cfg := a.live.Load()
 	a.w.Stats.Inc(cfg.stats.DownstreamCxTotal)
 	a.w.Stats.GaugeAdd(cfg.stats.DownstreamCxActive, 1)
+	if facts.Secure != nil {
+		a.w.Stats.Inc(cfg.stats.DownstreamCxSslTotal)
+		a.w.Stats.GaugeAdd(cfg.stats.DownstreamCxSslActive, 1)
+	}
 	c.SetWatermarks(cfg.bufferLimit)
 	base := accepted{c: c, a: a, cfg: cfg, stats: cfg.stats, facts: *facts}
 	if cfg.conf.CodecType == conf.CodecHTTP2 {

@@ -95,16 +95,25 @@ func (a *attempt) init(st *stream) {
 func (a *attempt) start(e *worker.Endpoint, priority int) {
 	a.endpoint, a.priority = e, uint8(priority)
 	a.info.UpstreamAddress, a.info.UpstreamPipe, a.info.UpstreamHostName = e.Host.Address(), e.Host.Pipe, e.Host.Hostname
+	a.info.UpstreamPeer = nil
 	a.wireBefore = a.info.UpstreamWireReceived
 	a.st.info.Attempts++
 	a.setState(attemptPending)
 	a.req.Owner = a
 	a.starting = true
-	if !e.Acquire(&a.req, priority, a.st.req.Version, h2Sessions{}) {
+	if !a.acquire(e, priority) {
 		a.setState(attemptIdle)
 		a.fail(reason.Overflow)
 	}
 	a.starting = false
+}
+
+func (a *attempt) acquire(e *worker.Endpoint, priority int) bool {
+	var wish worker.Wish
+	if e.Host.Secure != nil && a.st.wish(&wish) {
+		return e.AcquireFor(&a.req, priority, a.st.req.Version, h2Sessions{}, &wish)
+	}
+	return e.Acquire(&a.req, priority, a.st.req.Version, h2Sessions{})
 }
 
 // admitted asks the circuit breaker for one more active request and counts it (ROUTER-71).

@@ -6,6 +6,7 @@ import (
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 )
 
 // This file is an attempt over HTTP/1: it has a connection to itself.
@@ -27,6 +28,9 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 	pc.SetReadLimit(a.opts.MaxHeadBytes + 4096)
 	a.info.UpstreamConnectionID = pc.ID()
 	a.info.UpstreamLocal = pc.LocalAddr()
+	if x := pc.Security(); x != nil {
+		a.info.UpstreamPeer, _ = x.(*secure.Peer)
+	}
 	a.connected(header.HTTP11)
 	end := st.requestWhole()
 	a.requestHead(&st.req, end)

@@ -9,6 +9,7 @@ import (
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -291,6 +292,9 @@ func (c *h2Client) open(a *attempt) {
 	c.pingBefore()
 	a.info.UpstreamConnectionID = c.mc.ID()
 	a.info.UpstreamLocal = c.mc.LocalAddr()
+	if x := c.mc.Security(); x != nil {
+		a.info.UpstreamPeer, _ = x.(*secure.Peer)
+	}
 	a.connected(header.HTTP2)
 	end := st.requestWhole()
 	a.requestHead(&st.req, end)

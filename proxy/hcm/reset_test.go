@@ -45,9 +45,9 @@ func fill(t *testing.T, v reflect.Value) {
 }
 
 func TestResetClearsEveryFieldOfAStream(t *testing.T) {
-	// Fields that stay: the free-list link, the mark that late looks find, and the heads, whose Reset
-	// keeps storage and is tested where they live.
-	keep := map[string]bool{"next": true, "over": true, "req": true, "resp": true, "trail": true, "reqTrail": true}
+	// Fields that stay: the free-list link, the mark that late looks find, the name whose storage stays, and
+	// the heads, whose Reset keeps storage and is tested where they live.
+	keep := map[string]bool{"next": true, "over": true, "req": true, "resp": true, "trail": true, "reqTrail": true, "tlsName": true}
 	st := &stream{}
 	v := reflect.ValueOf(st).Elem()
 	for i := range v.NumField() {
@@ -64,6 +64,9 @@ func TestResetClearsEveryFieldOfAStream(t *testing.T) {
 		if !keep[name] && name != "timer" && !f.IsZero() {
 			t.Errorf("%s is %+v after reset", name, f)
 		}
+	}
+	if len(st.tlsName) > 0 {
+		t.Errorf("tlsName is %q after reset", st.tlsName)
 	}
 	if !st.over {
 		t.Error("a stream on the free list must look over")

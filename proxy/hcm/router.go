@@ -58,7 +58,7 @@ func (st *stream) direct(r *route.Route) {
 func (st *stream) forward() {
 	action := st.route.Route.Config.Action
 	u := st.w.Cluster(st.route.Target.Cluster(&st.req))
-	if u == nil || u.C.Conf.ProxyProtocol != nil {
+	if u == nil || u.SpeaksProxy() {
 		// Requests of several clients share a connection, which a PROXY header would give to one of them.
 		// The loader refuses routes that name such a cluster; cluster_header can still do so.
 		st.w.Stats.Inc(st.cfg.stats.NoCluster)
@@ -76,7 +76,13 @@ func (st *stream) forward() {
 		st.sendLocalReply(reason.NoHealthyHost, 0, nil)
 		return
 	}
+	if u.NamesTLS {
+		st.tlsName = append(st.tlsName[:0], u.OverriddenName(&st.req)...) // as the client sent it
+	}
 	st.prepareUpstream(action, e.Host.Hostname)
+	if u.NamesTLS && len(st.tlsName) == 0 {
+		st.tlsName = append(st.tlsName, st.req.Bytes(st.req.Authority)...) // as the origin gets it
+	}
 	priority := conf.PriorityDefault
 	if action.HighPriority {
 		priority = conf.PriorityHigh

@@ -103,6 +103,9 @@ type stream struct {
 
 	cluster *worker.Upstream
 
+	// tlsName is what names the server to TLS, when the cluster wants that (wish.go).
+	tlsName []byte
+
 	idle time.Duration
 	// upstreamLimit bounds the attempt from the moment it has a connection; 0 none.
 	upstreamLimit time.Duration
@@ -111,6 +114,9 @@ type stream struct {
 	timer     wheel.Timer
 	deadlines [numDeadlines]int64
 }
+
+// maxKeptName bounds what a stream keeps for the next one's tlsName.
+const maxKeptName = 256
 
 // reset makes a used stream ready for the free list. Heads keep their storage; req and resp are reset
 // by whoever fills them next. The timer may stay armed: the next stream to use the object most often
@@ -122,6 +128,9 @@ func (st *stream) reset() {
 	st.clusterStatus, st.history = 0, history{}
 	st.over = true // a late look at a stream that was given back finds it over
 	st.body, st.encoding, st.h2 = http1.Body{}, transfer{}, nil
+	if st.tlsName = st.tlsName[:0]; cap(st.tlsName) > maxKeptName {
+		st.tlsName = nil
+	}
 	st.att.reset()
 	st.answering = nil
 	st.info.Reset()

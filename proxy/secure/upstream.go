@@ -85,6 +85,10 @@ func (u *Upstream) ConfigFor(w *Want) *tls.Config {
 	}
 	e := &wanted{name: pick(w.ServerName, name), alpn: pick(w.ALPN, alpn), sans: string(w.SANs)}
 	e.config = c.configure(e)
+	if n := u.conf.MaxSessionKeys; n > 0 && e.name != u.conf.SNI {
+		// Sessions of one name do not push out those of another.
+		e.config.ClientSessionCache = tls.NewLRUClientSessionCache(int(n))
+	}
 	if len(e.name)+len(e.alpn)+len(e.sans) <= maxCachedBytes {
 		slot.Store(e)
 	}
@@ -193,6 +197,9 @@ func (c *client) configure(w *wanted) *tls.Config {
 		if name = strings.TrimSpace(name); name != "" {
 			j.demand.sans = append(j.demand.sans, name)
 		}
+	}
+	if w.sans != "" && len(j.demand.sans) == 0 {
+		j.demand.sans = []string{"\x00"} // a list without a name is no list that anybody is on
 	}
 	out.VerifyConnection = j.check
 	return out

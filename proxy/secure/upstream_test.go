@@ -117,6 +117,7 @@ func TestServersAreVerified(t *testing.T) {
 		{title: "a connection's address, in another form", conf: with(ca), want: Want{SANs: []byte("x, 2001:db8:0::1")}, server: many},
 		{title: "not a connection's address", conf: with(ca), want: Want{SANs: []byte("2001:db8::2")}, server: many, failure: refusal + "verify_SAN_list", counter: "fail_verify_san"},
 		{title: "not a connection's names", conf: with(ca), want: Want{SANs: []byte("c.test")}, server: wild, failure: refusal + "verify_SAN_list", counter: "fail_verify_san"},
+		{title: "a list without names", conf: with(ca), want: Want{SANs: []byte(" , ")}, server: wild, failure: refusal + "verify_SAN_list", counter: "fail_verify_san"},
 		{title: "a connection's names, and the matchers", conf: with(named), want: Want{SANs: []byte("y.a.test")}, server: wild, failure: refusal + "SAN_matcher", counter: "fail_verify_san"},
 		{title: "no SNI is no name", conf: conf.UpstreamTLS{AutoSANValidation: true, CommonTLS: conf.CommonTLS{Validation: ca}}, server: wild, failure: refusal + "verify_SAN_of_SNI", counter: "fail_verify_san"},
 	} {

@@ -1,13 +1,14 @@
 package stats
 
 // HTTPStats is http.<stat_prefix>.: the connection manager's (http_codecs.md 5) and the router's
-// (router.md 11.1). Names that only TLS, HTTP/3, upgrades, the overload manager or tracing can
+// (router.md 11.1). Names that only HTTP/3, upgrades, the overload manager or tracing can
 // move come with those, and there are no gauges of buffered bytes: to read one, a loop would have to
 // look at every connection.
 type HTTPStats struct {
 	DownstreamCxTotal                 Counter `stat:"downstream_cx_total"`
 	DownstreamCxHTTP1Total            Counter `stat:"downstream_cx_http1_total"`
 	DownstreamCxHTTP2Total            Counter `stat:"downstream_cx_http2_total"`
+	DownstreamCxSslTotal              Counter `stat:"downstream_cx_ssl_total"`
 	DownstreamCxDestroy               Counter `stat:"downstream_cx_destroy"`
 	DownstreamCxDestroyLocal          Counter `stat:"downstream_cx_destroy_local"`
 	DownstreamCxDestroyRemote         Counter `stat:"downstream_cx_destroy_remote"`
@@ -49,6 +50,7 @@ type HTTPStats struct {
 	DownstreamCxActive      Gauge `stat:"downstream_cx_active"`
 	DownstreamCxHTTP1Active Gauge `stat:"downstream_cx_http1_active"`
 	DownstreamCxHTTP2Active Gauge `stat:"downstream_cx_http2_active"`
+	DownstreamCxSslActive   Gauge `stat:"downstream_cx_ssl_active"`
 	DownstreamRqActive      Gauge `stat:"downstream_rq_active"`
 
 	DownstreamCxLengthMs Histogram `stat:"downstream_cx_length_ms,ms"`

@@ -30,6 +30,7 @@ type Acceptor struct {
 	info     streaminfo.Info
 	criteria cluster.Criteria
 	choice   cluster.Choice
+	wish     worker.Wish
 	text     []byte
 	tlvs     []byte
 	value    []byte

@@ -6,7 +6,9 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 // connect makes an attempt: cluster, host, connection. Every way out of it but a connection under way
@@ -71,14 +73,31 @@ func (s *session) dial(criteria *cluster.Criteria) {
 		s.end(reason.NoHealthyHost, 0)
 		return
 	}
-	p := s.endpoint.TCPPool()
-	if p == nil {
-		s.end(reason.Overflow, 0)
-		return
-	}
 	s.state = connecting
 	s.attempts++
-	p.Acquire(&s.req)
+	if !s.endpoint.AcquireTCP(&s.req, s.wish()) {
+		s.attempts--
+		s.end(reason.Overflow, 0)
+	}
+}
+
+// wish returns what the session asks of the TLS to its host: what filter state says (tcp_proxy.md 11),
+// and a PROXY header ahead of it; nil for nothing. Valid until the next call on this loop.
+func (s *session) wish() *worker.Wish {
+	h := s.endpoint.Host
+	if h.Secure == nil || h.Proxy == nil && s.facts.Extra == nil {
+		return nil
+	}
+	w := &s.a.wish
+	*w = worker.Wish{}
+	any := s.facts.Extra != nil && w.FromState(&s.facts.Extra.State)
+	if h.Proxy != nil {
+		w.Preface, any = s.proxyHeader(h.Proxy), true
+	}
+	if !any {
+		return nil
+	}
+	return w
 }
 
 // choose fills in what the session says about the host it wants.
@@ -134,6 +153,9 @@ func (t *attempt) OnPoolReady(up *pool.Conn) {
 		return
 	}
 	s.endpoint.Connected(true)
+	if x := up.Security(); x != nil {
+		s.upPeer, _ = x.(*secure.Peer)
+	}
 	if s.c.Connecting() { // in its TLS handshake
 		s.up, s.state = up, handshaking
 		up.SetHandler((*upstreamWait)(s))

@@ -100,6 +100,7 @@ func (s *session) describe(t streaminfo.LogType) {
 		DownstreamWireReceived: n.rx + s.preface(), DownstreamWireSent: n.tx,
 		UpstreamWireReceived: n.upRx, UpstreamWireSent: n.upTx,
 		Attempts: s.attempts, UpstreamFailure: s.failure, UpstreamConnectionID: s.upID, UpstreamLocal: s.upLocal,
+		UpstreamPeer: s.upPeer,
 	}
 	if t == streaminfo.TCPConnectionEnd {
 		i.Details = s.why.Entry().Details

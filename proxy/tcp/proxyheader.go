@@ -27,8 +27,9 @@ func (s *session) proxyHeader(p *conf.UpstreamProxyProtocol) []byte {
 // upstreamTLVs appends the cluster's own TLVs, then those of the session that the cluster passes on and
 // does not have itself.
 func (s *session) upstreamTLVs(dst []byte, p *conf.UpstreamProxyProtocol) []byte {
-	for i := range s.upstream.TLVs {
-		dst = s.appendTLV(dst, &s.upstream.TLVs[i])
+	own := s.upstream.TLVs(p)
+	for i := range own {
+		dst = s.appendTLV(dst, &own[i])
 	}
 	added := len(dst)
 	passes := func(kind uint8) bool { return p.PassThrough.Has(kind) && !hasTLV(dst[:added], kind) }

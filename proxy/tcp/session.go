@@ -10,6 +10,7 @@ import (
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -67,6 +68,7 @@ type session struct {
 	failure  string // of the latest attempt, in the system's words
 	upID     uint64 // of the upstream connection, for the log
 	upLocal  netip.AddrPort
+	upPeer   *secure.Peer // likewise; nil without TLS
 
 	seen    counts // of connections that are closed
 	charged counts // what the statistics have
@@ -228,8 +230,8 @@ func (s *session) startRelay(up *pool.Conn) {
 	if len(s.cfg.logs) > 0 || s.a.account.Logs() {
 		s.upLocal = up.LocalAddr() // while it has one
 	}
-	if p := s.upstream.C.Conf.ProxyProtocol; p != nil {
-		up.Write(s.proxyHeader(p))
+	if h := s.endpoint.Host; h.Proxy != nil && h.Secure == nil { // else it went ahead of the handshake
+		up.Write(s.proxyHeader(h.Proxy))
 	}
 	s.relay.Start(s.c, up.Conn, relay.Options{
 		IdleTimeout: s.idle, LimitUp: int(s.upstream.C.Conf.PerConnectionBufferLimitBytes), LimitDown: s.cfg.bufferLimit,

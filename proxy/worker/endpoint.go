@@ -9,33 +9,30 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
 
-// Endpoint is this loop's half of one host: its load and its connections for each priority (RT-79).
+// Endpoint is this loop's half of one host: its load and its connections.
 type Endpoint struct {
-	Host  *cluster.Host
-	Load  *cluster.HostLoad
-	up    *Upstream
-	pools [numPools]*pool.Pool
-	// muxes are the HTTP/2 connections by priority. eithers tie them to the pools of the priority where
-	// ALPN decides which of the two a connection is for.
-	muxes   [2]*pool.Mux
-	eithers [2]*pool.Either
+	Host *cluster.Host
+	Load *cluster.HostLoad
+	up   *Upstream
+	// own are the pools of requests that wish nothing of TLS, wished the others' (wish.go).
+	own    pools
+	wished map[string]*pools
+	// tcp connects TCP sessions, which count against the DEFAULT priority.
+	tcp *pool.Pool
 }
 
-// What the pools of an endpoint are for: requests of the DEFAULT and the HIGH priority, and TCP
-// sessions, which count against the DEFAULT priority.
-const (
-	defaultPool = conf.PriorityDefault
-	highPool    = conf.PriorityHigh
-	tcpPool     = 2
-	numPools    = 3
-)
+// pools are the connections of an endpoint that carry the requests of one wish, by priority (RT-79). The
+// zero value but for the endpoint has none; they are made on first use.
+type pools struct {
+	e    *Endpoint
+	wish *Wish // nil: none
+	// h1 are the HTTP/1 connections, h2 those of HTTP/2. either ties them together where ALPN decides
+	// which of the two a connection is for.
+	h1     [2]*pool.Pool
+	h2     [2]*pool.Mux
+	either [2]*pool.Either
 
-// priorityOf says whose circuit breakers bound a pool.
-func priorityOf(which int) int {
-	if which == tcpPool {
-		return conf.PriorityDefault
-	}
-	return which
+	usedNs int64 // when a request asked last, on the loop clock; with a wish only
 }
 
 // Sessions makes the protocol's end of multiplexed connections: package hcm, which speaks HTTP/2.
@@ -49,6 +46,12 @@ var (
 	alpnHTTP2 = []string{"h2"}
 	alpnBoth  = []string{"h2", "http/1.1"}
 )
+
+func newEndpoint(u *Upstream, h *cluster.Host) *Endpoint {
+	e := &Endpoint{Host: h, Load: u.balancer.Load(h), up: u}
+	e.own.e = e
+	return e
+}
 
 // Answered, Failed and Connected tell outlier detection what became of a try of the host; see
 // cluster.Host. One branch each without outlier detection.
@@ -70,79 +73,91 @@ func (e *Endpoint) Worker() *Worker { return e.up.w }
 // or, from a session that s makes, a stream. r's owner may be answered before it returns. It reports
 // false, and nobody is answered, when max_connection_pools allows no pool for it.
 func (e *Endpoint) Acquire(r *pool.Request, priority int, v header.Version, s Sessions) bool {
-	switch p := e.up.C.Conf.Protocol; {
-	case p == conf.UpstreamHTTP2, p == conf.UpstreamSameAsDownstream && v == header.HTTP2:
-		m := e.muxes[priority]
+	return e.own.acquire(r, priority, v, s)
+}
+
+func (p *pools) acquire(r *pool.Request, priority int, v header.Version, s Sessions) bool {
+	switch c := p.e.up.C.Conf.Protocol; {
+	case c == conf.UpstreamHTTP2, c == conf.UpstreamSameAsDownstream && v == header.HTTP2:
+		m := p.h2[priority]
 		if m == nil {
-			if m = e.openMux(priority, s); m == nil {
+			if m = p.openMux(priority, s); m == nil {
 				return false
 			}
 		}
 		m.Acquire(r)
-	case p == conf.UpstreamByALPN:
-		x := e.eithers[priority]
+	case c == conf.UpstreamByALPN:
+		x := p.either[priority]
 		if x == nil {
-			if x = e.openEither(priority, s); x == nil {
+			if x = p.openEither(priority, s); x == nil {
 				return false
 			}
 		}
 		x.Acquire(r)
 	default:
-		p := e.pools[priority]
-		if p == nil {
-			if p = e.open(priority); p == nil {
+		h := p.h1[priority]
+		if h == nil {
+			if h = p.openHTTP1(priority); h == nil {
 				return false
 			}
 		}
-		p.Acquire(r)
+		h.Acquire(r)
 	}
 	return true
 }
 
-// TCPPool returns what connects TCP sessions, a connection each (TCP-18), made on first use; nil when
-// max_connection_pools allows no more pools.
-func (e *Endpoint) TCPPool() *pool.Pool {
-	if p := e.pools[tcpPool]; p != nil {
-		return p
+// AcquireTCP asks for a connection of r's own (TCP-18), as Acquire does for requests. wish is what the
+// session asks of it; nil: nothing.
+func (e *Endpoint) AcquireTCP(r *pool.Request, wish *Wish) bool {
+	if e.tcp == nil && !e.openTCP() {
+		return false
 	}
-	return e.open(tcpPool)
+	if wish != nil && e.Host.Secure != nil && e.up.w.Secure != nil {
+		r.Secure = e.up.w.Secure(e, nil, wish)
+	}
+	e.tcp.Acquire(r)
+	r.Secure = nil
+	return true
 }
 
-// admit asks the circuit breakers for one more pool.
+// admit asks the circuit breakers for one more pool. Pools of wishes that nobody has now make room.
 func (e *Endpoint) admit(priority int) bool {
-	if e.up.C.Breakers[priority].TryPool() {
+	b := e.up.C.Breakers[priority]
+	if b.TryPool() || e.up.evict(priority) && b.TryPool() {
 		return true
 	}
 	e.up.w.Stats.Inc(e.up.C.Stats.UpstreamCxPoolOverflow)
 	return false
 }
 
-func (e *Endpoint) open(which int) *pool.Pool {
-	priority := priorityOf(which)
-	alpn := alpnHTTP1
-	if which == tcpPool {
-		alpn = nil
+func (e *Endpoint) openTCP() bool {
+	o, ok := e.options(conf.PriorityDefault, nil, nil)
+	if !ok || !e.admit(conf.PriorityDefault) {
+		return false
 	}
-	o, ok := e.options(priority, alpn)
-	if !ok || !e.admit(priority) {
-		return nil
-	}
-	o.Events = http1Events{(*poolEvents)(e)}
-	if which == tcpPool {
-		o.Exclusive, o.Events = true, tcpEvents{(*poolEvents)(e)}
-	}
-	e.pools[which] = pool.New(e.up.w.Loop, o)
-	return e.pools[which]
+	o.Exclusive, o.Events = true, tcpEvents{(*poolEvents)(e)}
+	e.tcp = pool.New(e.up.w.Loop, o)
+	return true
 }
 
-func (e *Endpoint) openMux(priority int, s Sessions) *pool.Mux {
-	o, ok := e.options(priority, alpnHTTP2)
-	if !ok || !e.admit(priority) {
+func (p *pools) openHTTP1(priority int) *pool.Pool {
+	o, ok := p.e.options(priority, alpnHTTP1, p.wish)
+	if !ok || !p.e.admit(priority) {
 		return nil
 	}
-	o.Events = http2Events{(*poolEvents)(e)}
-	e.muxes[priority] = e.newMux(o, s)
-	return e.muxes[priority]
+	o.Events = http1Events{(*poolEvents)(p.e)}
+	p.h1[priority] = pool.New(p.e.up.w.Loop, o)
+	return p.h1[priority]
+}
+
+func (p *pools) openMux(priority int, s Sessions) *pool.Mux {
+	o, ok := p.e.options(priority, alpnHTTP2, p.wish)
+	if !ok || !p.e.admit(priority) {
+		return nil
+	}
+	o.Events = http2Events{(*poolEvents)(p.e)}
+	p.h2[priority] = p.e.newMux(o, s)
+	return p.h2[priority]
 }
 
 func (e *Endpoint) newMux(o pool.Options, s Sessions) *pool.Mux {
@@ -151,20 +166,20 @@ func (e *Endpoint) newMux(o pool.Options, s Sessions) *pool.Mux {
 	})
 }
 
-func (e *Endpoint) openEither(priority int, s Sessions) *pool.Either {
-	o, ok := e.options(priority, alpnBoth)
-	if !ok || !e.admit(priority) {
+func (p *pools) openEither(priority int, s Sessions) *pool.Either {
+	o, ok := p.e.options(priority, alpnBoth, p.wish)
+	if !ok || !p.e.admit(priority) {
 		return nil
 	}
-	o.Events = (*poolEvents)(e)
-	e.pools[priority], e.muxes[priority] = pool.New(e.up.w.Loop, o), e.newMux(o, s)
-	e.eithers[priority] = pool.NewEither(e.pools[priority], e.muxes[priority])
-	return e.eithers[priority]
+	o.Events = (*poolEvents)(p.e)
+	p.h1[priority], p.h2[priority] = pool.New(p.e.up.w.Loop, o), p.e.newMux(o, s)
+	p.either[priority] = pool.NewEither(p.h1[priority], p.h2[priority])
+	return p.either[priority]
 }
 
 // options are those of all kinds of pools, but for Events. ok is false when connections would have to be
 // encrypted and nothing here can do that.
-func (e *Endpoint) options(priority int, alpn []string) (o pool.Options, ok bool) {
+func (e *Endpoint) options(priority int, alpn []string, wish *Wish) (o pool.Options, ok bool) {
 	c, w := e.up.C.Conf, e.up.w
 	o = pool.Options{
 		ConnectTimeout: c.ConnectTimeout, IdleTimeout: c.IdleTimeout, MaxDuration: c.MaxConnectionDuration,
@@ -175,7 +190,7 @@ func (e *Endpoint) options(priority int, alpn []string) (o pool.Options, ok bool
 	}
 	switch {
 	case w.Secure != nil:
-		o.Secure = w.Secure(e, alpn)
+		o.Secure = w.Secure(e, alpn, wish)
 	case c.TLS != nil || len(c.SocketMatches) > 0:
 		return o, false
 	}
@@ -211,22 +226,46 @@ func (c *endpointCodec) NewSession(m *pool.MuxConn) pool.Session {
 	return c.sessions.NewSession(c.e, m)
 }
 
-func (e *Endpoint) drain() {
-	for which, p := range e.pools {
-		if p != nil {
-			p.Drain()
-			e.up.C.Breakers[priorityOf(which)].ReleasePool()
-			e.pools[which] = nil
+// has says whether there is a pool of the priority.
+func (p *pools) has(priority int) bool { return p.h1[priority] != nil || p.h2[priority] != nil }
+
+// unused says that no request has or waits for a connection.
+func (p *pools) unused() bool {
+	for i := range p.h1 {
+		if p.h1[i] != nil && !p.h1[i].Unused() || p.h2[i] != nil && !p.h2[i].Unused() {
+			return false
 		}
 	}
-	for priority, m := range e.muxes {
-		if m == nil {
-			continue
+	return true
+}
+
+func (p *pools) drain() {
+	for i := range p.h1 {
+		if p.h1[i] != nil {
+			p.h1[i].Drain()
 		}
-		m.Drain()
-		if e.eithers[priority] == nil { // else one pool for max_connection_pools
-			e.up.C.Breakers[priority].ReleasePool()
+		if p.h2[i] != nil {
+			p.h2[i].Drain()
 		}
-		e.muxes[priority], e.eithers[priority] = nil, nil
+		if p.h1[i] != nil {
+			p.e.up.C.Breakers[i].ReleasePool()
+		}
+		if p.h2[i] != nil && p.either[i] == nil { // else one pool for max_connection_pools
+			p.e.up.C.Breakers[i].ReleasePool()
+		}
+		p.h1[i], p.h2[i], p.either[i] = nil, nil, nil
+	}
+}
+
+func (e *Endpoint) drain() {
+	e.own.drain()
+	for key, p := range e.wished {
+		p.drain()
+		delete(e.wished, key)
+	}
+	if e.tcp != nil {
+		e.tcp.Drain()
+		e.up.C.Breakers[conf.PriorityDefault].ReleasePool()
+		e.tcp = nil
 	}
 }

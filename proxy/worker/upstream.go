@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
@@ -22,8 +23,48 @@ type Upstream struct {
 	HeaderCase http1.HeaderCase
 	HTTP2      http2.Options
 	http2Stats *stats.HTTP2Stats // nil until there is an HTTP/2 connection
-	// TLVs are those that the cluster adds to the PROXY headers of its connections, compiled.
-	TLVs []TLV
+	// tlvs are those that the cluster adds to the PROXY headers of its connections, compiled; nil when it
+	// has no such headers.
+	tlvs map[*conf.UpstreamProxyProtocol][]TLV
+
+	// NamesTLS says that requests name the server, or what its certificate must be for (auto_sni,
+	// auto_san_validation).
+	NamesTLS bool
+	sniField header.Known
+}
+
+// SpeaksProxy says whether connections of the cluster begin with a PROXY header, which is about one client.
+func (u *Upstream) SpeaksProxy() bool { return u.tlvs != nil }
+
+// TLVs returns those that a PROXY header has from the configuration.
+func (u *Upstream) TLVs(p *conf.UpstreamProxyProtocol) []TLV { return u.tlvs[p] }
+
+// OverriddenName returns what a request has in override_auto_sni_header; empty: the authority counts.
+func (u *Upstream) OverriddenName(h *header.Head) []byte {
+	name := u.C.Conf.SNIHeader
+	if name == "" {
+		return nil
+	}
+	if i := h.Find(u.sniField, name); i >= 0 {
+		return h.Bytes(h.Fields[i].Value)
+	}
+	return nil
+}
+
+// compileTLVs compiles those of a transport socket; nil: it has no PROXY header.
+func (u *Upstream) compileTLVs(p *conf.UpstreamProxyProtocol) {
+	if p == nil {
+		return
+	}
+	if u.tlvs == nil {
+		u.tlvs = make(map[*conf.UpstreamProxyProtocol][]TLV)
+	}
+	u.tlvs[p] = nil
+	for i := range p.Added {
+		if t, err := CompileTLV(&p.Added[i]); err == nil { // the loader refuses what is wrong
+			u.tlvs[p] = append(u.tlvs[p], t)
+		}
+	}
 }
 
 // TLV is a type-length-value of a PROXY header to be written.
@@ -49,13 +90,12 @@ func (w *Worker) adopt(c *cluster.Cluster) *Upstream {
 	u.HeaderCase = http1.HeaderCase(c.Conf.HTTP1.HeaderCase)
 	u.HTTP2 = HTTP2Options(&c.Conf.HTTP2)
 	u.HTTP2.MaxHeadBytes, u.HTTP2.MaxFields = u.Parse.MaxHeadBytes, u.Parse.MaxFields
-	if p := c.Conf.ProxyProtocol; p != nil {
-		for i := range p.Added {
-			if t, err := CompileTLV(&p.Added[i]); err == nil { // cluster.Manager refuses what is wrong
-				u.TLVs = append(u.TLVs, t)
-			}
-		}
+	u.compileTLVs(c.Conf.ProxyProtocol)
+	for i := range c.Conf.SocketMatches {
+		u.compileTLVs(c.Conf.SocketMatches[i].Proxy)
 	}
+	u.NamesTLS = c.Conf.AutoSNI || c.Conf.AutoSANValidation
+	u.sniField = header.Lookup([]byte(c.Conf.SNIHeader))
 	u.balancer.SetShard(w.Stats)
 	w.upstreams[c] = u
 	return u
@@ -105,7 +145,7 @@ func (u *Upstream) PickFor(c *cluster.Choice) *Endpoint {
 	if e := u.endpoints[h]; e != nil {
 		return e
 	}
-	e := &Endpoint{Host: h, Load: u.balancer.Load(h), up: u}
+	e := newEndpoint(u, h)
 	u.endpoints[h] = e
 	return e
 }

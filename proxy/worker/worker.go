@@ -27,9 +27,10 @@ type Worker struct {
 	Stats *stats.Shard
 	Logs  *accesslog.Shard
 	// Secure returns what encrypts the connections to an endpoint, nil when they are plain; alpn are the
-	// protocols they may speak, in order of preference, nil for TCP sessions. nil is a server without TLS
-	// towards its upstreams. Asked when a pool is made; set before the loop runs.
-	Secure func(e *Endpoint, alpn []string) pool.Securer
+	// protocols they may speak, in order of preference, nil for TCP sessions, and wish is what they are to
+	// be like besides, nil for nothing. nil is a server without TLS towards its upstreams. Asked when a pool
+	// is made, and for each TCP session with a wish, which is not kept; set before the loop runs.
+	Secure func(e *Endpoint, alpn []string, wish *Wish) pool.Securer
 	// HTTP2 is what the upstream HTTP/2 connections of the loop share.
 	HTTP2 http2.Workspace
 	// Random makes request ids, and chooses hosts. Seeded from the system; not for keys.
@@ -46,6 +47,7 @@ type Worker struct {
 	extras    []*streaminfo.Extra
 	settlers  []Settler
 	held      held
+	wish      []byte // the key of the wish at hand
 	dateUntil int64
 	date      [29]byte
 }
