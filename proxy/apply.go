@@ -194,7 +194,7 @@ func (s *Server) compile(p *plan, b *conf.Bootstrap, ch *change) error {
 		if c == p.conf.DefaultFilterChain {
 			where = "default_filter_chain"
 		}
-		t, err := s.compileTerminal(p.conf, c, b.Node)
+		t, err := s.compileTerminal(p.conf, c, b)
 		if err != nil {
 			closeChains(compiled)
 			return fmt.Errorf("%s: %w", where, err)

@@ -2,37 +2,45 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/generic"
 	"github.com/sluiceproxy/sluice/proxy/hcm"
 	"github.com/sluiceproxy/sluice/proxy/listener"
 	"github.com/sluiceproxy/sluice/proxy/tcp"
+	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 // chain is a filter chain that connections live in: the place its loops read the terminal filter's
 // Config from, and the terminal filter's ends. It stays the same object, and its connections stay,
-// while configurations change that keep it. Either http or tcp is set.
+// while configurations change that keep it. One of http, tcp and generic is set.
 type chain struct {
-	key  string
-	http *hcm.Live
-	tcp  *tcp.Live
-	ends []listener.Terminal // one per loop
+	key     string
+	http    *hcm.Live
+	tcp     *tcp.Live
+	generic *generic.Live
+	ends    []listener.Terminal // one per loop
 }
 
-// terminal is a terminal filter's compiled form: one of the two.
+// terminal is a terminal filter's compiled form: one of the three.
 type terminal struct {
-	http *hcm.Config
-	tcp  *tcp.Config
+	http    *hcm.Config
+	tcp     *tcp.Config
+	generic *generic.Config
 }
 
 // chainKey is what makes a filter chain of one configuration the same one in the next: its name, or
 // what it matches, and the kind of its terminal filter.
 func chainKey(c *conf.FilterChain) string {
 	kind := "tcp"
-	if c.HTTP != nil {
+	switch {
+	case c.HTTP != nil:
 		kind = "http"
+	case c.Generic != nil:
+		kind = "generic"
 	}
 	if c.Name != "" {
 		return kind + " named " + c.Name
@@ -41,22 +49,30 @@ func chainKey(c *conf.FilterChain) string {
 }
 
 // compileTerminal makes the runtime form of a chain's terminal filter. statName names the listener.
-func (s *Server) compileTerminal(l *conf.Listener, c *conf.FilterChain, node conf.Node) (terminal, error) {
+func (s *Server) compileTerminal(l *conf.Listener, c *conf.FilterChain, b *conf.Bootstrap) (terminal, error) {
 	var t terminal
 	var err error
 	switch {
+	case c.Generic != nil && c.HTTP == nil && c.TCP == nil:
+		t.generic, err = generic.Compile(l, c.Generic, &generic.Deps{
+			Registry: s.registry, Logs: s.logs, Runtime: s.runtime, Log: s.log, Codecs: s.o.GenericCodecs, Filters: s.o.GenericFilters,
+		})
+	case c.Generic != nil:
+		err = errors.New(oneTerminal)
 	case c.HTTP != nil && c.TCP == nil:
 		t.http, err = hcm.Compile(l, c.HTTP, statName(l), &hcm.Deps{
-			Registry: s.registry, Logs: s.logs, Node: node, Runtime: s.runtime,
+			Registry: s.registry, Logs: s.logs, Node: b.Node, Runtime: s.runtime,
 			Filters: s.o.HTTPFilters, Loops: len(s.workers), HealthFailed: s.healthFailed.Load,
 		})
 	case c.TCP != nil && c.HTTP == nil:
 		t.tcp, err = tcp.Compile(l, c.TCP, &tcp.Deps{Registry: s.registry, Logs: s.logs, Provider: s.provider})
 	default:
-		err = fmt.Errorf("needs one terminal filter, an HTTP connection manager or a TCP proxy")
+		err = errors.New(oneTerminal)
 	}
 	return t, err
 }
+
+const oneTerminal = "needs one terminal filter, an HTTP connection manager, a TCP proxy or a generic proxy"
 
 // close gives back what compiling took. Nothing may use the terminal any more.
 func (t terminal) close() {
@@ -66,25 +82,37 @@ func (t terminal) close() {
 	if t.tcp != nil {
 		t.tcp.Close()
 	}
+	if t.generic != nil {
+		t.generic.Close()
+	}
 }
 
 // newChain makes the loops' ends of a chain.
 func (s *Server) newChain(key string, t terminal, accounts []*listener.Account) *chain {
 	c := &chain{key: key}
-	if t.http != nil {
+	switch {
+	case t.http != nil:
 		c.http = new(hcm.Live)
-	} else {
+	case t.generic != nil:
+		c.generic = new(generic.Live)
+	default:
 		c.tcp = new(tcp.Live)
 	}
 	c.swap(t)
 	for i, w := range s.workers {
-		if c.http != nil {
-			c.ends = append(c.ends, hcm.NewAcceptor(w, c.http, accounts[i]))
-		} else {
-			a := tcp.NewAcceptor(w, c.tcp, accounts[i])
-			s.onLoop(w, func() { w.AddSettler(a) })
-			c.ends = append(c.ends, a)
+		var end listener.Terminal
+		switch {
+		case c.http != nil:
+			end = hcm.NewAcceptor(w, c.http, accounts[i])
+		case c.generic != nil:
+			end = generic.NewAcceptor(w, c.generic, accounts[i])
+		default:
+			end = tcp.NewAcceptor(w, c.tcp, accounts[i])
 		}
+		if a, ok := end.(worker.Settler); ok {
+			s.onLoop(w, func() { w.AddSettler(a) })
+		}
+		c.ends = append(c.ends, end)
 	}
 	return c
 }
@@ -92,7 +120,7 @@ func (s *Server) newChain(key string, t terminal, accounts []*listener.Account) 
 // retireEnds undoes what newChain did on the loops.
 func (c *chain) retireEnds(s *Server) {
 	for i, w := range s.workers {
-		if a, ok := c.ends[i].(*tcp.Acceptor); ok {
+		if a, ok := c.ends[i].(worker.Settler); ok {
 			s.onLoop(w, func() { w.RemoveSettler(a) })
 		}
 	}
@@ -100,8 +128,11 @@ func (c *chain) retireEnds(s *Server) {
 
 // swap makes a Config the live one and returns the one it replaces.
 func (c *chain) swap(t terminal) terminal {
-	if c.http != nil {
+	switch {
+	case c.http != nil:
 		return terminal{http: c.http.Swap(t.http)}
+	case c.generic != nil:
+		return terminal{generic: c.generic.Swap(t.generic)}
 	}
 	return terminal{tcp: c.tcp.Swap(t.tcp)}
 }
@@ -135,6 +166,8 @@ func (c *chain) uses(s *Server, t terminal) bool {
 				used = a.Uses(t.http)
 			case *tcp.Acceptor:
 				used = a.Uses(t.tcp)
+			case *generic.Acceptor:
+				used = a.Uses(t.generic)
 			}
 		}) || used {
 			return true

@@ -9,12 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluiceproxy/sluice/codec/frame"
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/tlsio"
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/filter"
+	"github.com/sluiceproxy/sluice/proxy/generic"
 	"github.com/sluiceproxy/sluice/proxy/network"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/secure"
@@ -66,6 +68,10 @@ type Options struct {
 	NetworkFilters map[string]network.Factory
 	// HTTPFilters are the embedder's own, by the name that conf.HTTPFilter calls them.
 	HTTPFilters map[string]filter.Factory
+	// GenericCodecs and GenericFilters are the embedder's for generic proxies, by the names that
+	// conf.GenericCodec and conf.GenericFilter call them.
+	GenericCodecs  map[string]frame.Codec
+	GenericFilters map[string]generic.FilterFactory
 	// OnDemandClusters is asked for clusters that TCP proxies with on_demand name and the configuration
 	// does not have; given the directory that on_demand names. nil: such a configuration is refused.
 	OnDemandClusters func(path string) (cluster.Provider, error)

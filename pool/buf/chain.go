@@ -49,6 +49,13 @@ func (c *Chain) Peek(dst [][]byte) int {
 	return i
 }
 
+// CopyTo writes the whole queue to w, piece by piece, and keeps it.
+func (c *Chain) CopyTo(w interface{ Write(p []byte) }) {
+	for s := c.head; s != nil; s = s.next {
+		w.Write(s.Bytes())
+	}
+}
+
 // Consume drops the first n bytes, n <= Len, and frees the slabs they filled.
 func (c *Chain) Consume(n int) {
 	c.n -= n

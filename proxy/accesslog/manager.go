@@ -22,6 +22,10 @@ const defaultLine = `[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:
 	`%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" ` +
 	`"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"` + "\n"
 
+// genericLine is a generic proxy's.
+const genericLine = `[%START_TIME%] "%METHOD% %PATH% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% ` +
+	`%BYTES_RECEIVED% %BYTES_SENT% %DURATION% "%HOST%" "%UPSTREAM_HOST%"` + "\n"
+
 // Manager owns the files and the goroutine that writes them. Its methods are for the control plane;
 // none may be called on a loop.
 type Manager struct {
@@ -100,15 +104,24 @@ func (m *Manager) NewShard() *Shard {
 
 // Compile makes a Logger and opens its file, unless another Logger has it open. The caller closes it.
 func (m *Manager) Compile(c *conf.AccessLog) (*Logger, error) {
+	return m.compile(c, defaultLine, format.CompileText, format.CompileJSON)
+}
+
+// CompileGeneric is Compile for a generic proxy, which has operators and a default line of its own.
+func (m *Manager) CompileGeneric(c *conf.AccessLog) (*Logger, error) {
+	return m.compile(c, genericLine, format.CompileGeneric, format.CompileGenericJSON)
+}
+
+func (m *Manager) compile(c *conf.AccessLog, line string, text func(string, bool) (*format.Formatter, error), object func(*conf.JSONObject, bool) (*format.JSONFormatter, error)) (*Logger, error) {
 	l := &Logger{manager: m}
 	var err error
 	switch f := c.Format; {
 	case f == nil:
-		l.text, err = format.Compile(defaultLine)
+		l.text, err = text(line, false)
 	case f.JSON != nil:
-		l.json, err = format.CompileJSON(f.JSON, f.OmitEmptyValues)
+		l.json, err = object(f.JSON, f.OmitEmptyValues)
 	default:
-		l.text, err = format.CompileText(f.Text, f.OmitEmptyValues)
+		l.text, err = text(f.Text, f.OmitEmptyValues)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("log_format: %w", err)

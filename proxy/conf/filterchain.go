@@ -13,9 +13,10 @@ type FilterChain struct {
 	Match FilterChainMatch
 	// Filters run on each new connection before the terminal filter, in order.
 	Filters []NetworkFilter
-	// HTTP or TCP is the terminal filter; exactly one is set.
-	HTTP *HTTPConnectionManager
-	TCP  *TCPProxy
+	// HTTP, TCP or Generic is the terminal filter; exactly one is set.
+	HTTP    *HTTPConnectionManager
+	TCP     *TCPProxy
+	Generic *GenericProxy
 	// TLS ends TLS here; nil: the connection is plain.
 	TLS *DownstreamTLS
 	// TransportSocketConnectTimeout bounds a TLS handshake; 0 off.

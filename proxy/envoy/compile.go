@@ -26,6 +26,10 @@ type compiler struct {
 	warnings    []string
 	checkFormat func(string) error
 	custom      []string // names of network filters that the program brings itself
+	// checkGeneric is checkFormat for access logs of generic proxies; genericNames are what the program
+	// brings for those.
+	checkGeneric func(string) error
+	genericNames GenericNames
 
 	runtime     map[string]string
 	resolver    dnsResolver              // of the bootstrap: what clusters use that name none

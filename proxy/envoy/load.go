@@ -38,10 +38,18 @@ type Source struct {
 	AllowUnknown bool
 	// CheckFormat says what is wrong with a command-operator string (RT-69d); nil checks nothing.
 	CheckFormat func(string) error
+	// CheckGenericFormat is CheckFormat for the access logs of generic proxies, which have operators of
+	// their own; nil checks nothing.
+	CheckGenericFormat func(string) error
 	// NetworkFilters are the names of network filters that the program brings itself: one of them as
 	// the name of a filter without a typed_config is that filter.
 	NetworkFilters []string
+	// Generic are the codecs and filters of generic proxies that the program brings, likewise.
+	Generic GenericNames
 }
+
+// GenericNames are names of what a program brings for generic proxies.
+type GenericNames struct{ Codecs, Filters []string }
 
 // Result is a loaded configuration.
 type Result struct {
@@ -83,7 +91,7 @@ func Load(src Source) (*Result, error) {
 	if err := errs.join(); err != nil {
 		return nil, err
 	}
-	c := &compiler{errs: errs, warnings: d.warnings, checkFormat: src.CheckFormat, custom: src.NetworkFilters}
+	c := &compiler{errs: errs, warnings: d.warnings, checkFormat: src.CheckFormat, custom: src.NetworkFilters, checkGeneric: src.CheckGenericFormat, genericNames: src.Generic}
 	out := c.bootstrap(bootstrap, at)
 	if err := errs.join(); err != nil {
 		return nil, err

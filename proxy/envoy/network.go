@@ -7,6 +7,7 @@ import (
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	limitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/connection_limit/v3"
+	genericv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/generic_proxy/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/local_ratelimit/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
@@ -19,7 +20,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
 
-const terminalFilters = "an http_connection_manager or a tcp_proxy"
+const terminalFilters = "an http_connection_manager, a tcp_proxy or a generic_proxy"
 
 // networkFilters compiles the filters of a chain: any number of others, then one terminal filter.
 func (c *compiler) networkFilters(list []*listenerv3.Filter, at place, out *conf.FilterChain) {
@@ -48,6 +49,8 @@ func (c *compiler) networkFilters(list []*listenerv3.Filter, at place, out *conf
 			out.HTTP, terminated = c.connectionManager(f, config), true
 		case *tcpv3.TcpProxy:
 			out.TCP, terminated = c.tcpProxy(f, config, out.Filters), true
+		case *genericv3.GenericProxy:
+			out.Generic, terminated = c.genericProxy(f, config), true
 		default:
 			out.Filters = append(out.Filters, c.networkFilter(m.GetName(), f, config))
 		}

@@ -39,7 +39,7 @@ type fieldRule struct {
 }
 
 // supportTables are all tables, in the order of the coverage document.
-var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, clusterSupport, endpointSupport}
+var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, genericSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, clusterSupport, endpointSupport}
 
 var supportIndex = sync.OnceValue(func() map[protoreflect.FullName]map[string]fieldRule {
 	index := map[protoreflect.FullName]map[string]fieldRule{}

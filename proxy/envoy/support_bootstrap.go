@@ -60,7 +60,7 @@ var bootstrapSupport = []messageSupport{
 	{
 		message:  "envoy.config.core.v3.TypedExtensionConfig",
 		fields:   "name typed_config",
-		payloads: map[string]string{"typed_config": dnsResolvers + " " + preserveCase},
+		payloads: map[string]string{"typed_config": dnsResolvers + " " + preserveCase + " " + genericCodecs + " " + genericRouter},
 	},
 	{
 		message: "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",

@@ -14,7 +14,7 @@ const (
 	networkRBACMessage     = "envoy.extensions.filters.network.rbac.v3.RBAC"
 	connectionLimitMessage = "envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit"
 	localRateLimitMessage  = "envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit"
-	networkFilters         = hcmMessage + " " + tcpProxyMessage + " " + sniClusterMessage + " " + setFilterStateMessage + " " + networkRBACMessage + " " +
+	networkFilters         = hcmMessage + " " + tcpProxyMessage + " " + genericProxyMessage + " " + sniClusterMessage + " " + setFilterStateMessage + " " + networkRBACMessage + " " +
 		connectionLimitMessage + " " + localRateLimitMessage
 
 	upstreamProxyMessage = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"

@@ -38,7 +38,7 @@ func Compile(text string) (*Formatter, error) { return CompileText(text, false) 
 
 // CompileText is Compile with omit_empty_values: what is unset prints as nothing instead of "-".
 func CompileText(text string, omitEmpty bool) (*Formatter, error) {
-	ops, err := parse(text)
+	ops, err := parse(text, false)
 	if err != nil {
 		return nil, err
 	}

@@ -39,14 +39,14 @@ type node struct {
 // left out, and unset operators among text print as nothing instead of "-". The error gives the
 // path of the member.
 func CompileJSON(o *conf.JSONObject, omitEmpty bool) (*JSONFormatter, error) {
-	root, err := compileNode(o, "")
+	root, err := compileNode(o, "", false)
 	if err != nil {
 		return nil, err
 	}
 	return &JSONFormatter{root, omitEmpty}, nil
 }
 
-func compileNode(v any, path string) (node, error) {
+func compileNode(v any, path string, generic bool) (node, error) {
 	switch v := v.(type) {
 	case nil:
 		return node{text: "null"}, nil
@@ -56,11 +56,11 @@ func compileNode(v any, path string) (node, error) {
 		text, err := json.Marshal(v)
 		return node{text: string(text)}, err
 	case string:
-		return compileLeaf(v, path)
+		return compileLeaf(v, path, generic)
 	case *conf.JSONObject:
 		n := node{kind: object}
 		for i, key := range v.Keys {
-			child, err := compileNode(v.Values[i], joinPath(path, key))
+			child, err := compileNode(v.Values[i], joinPath(path, key), generic)
 			if err != nil {
 				return n, err
 			}
@@ -71,7 +71,7 @@ func compileNode(v any, path string) (node, error) {
 	case []any:
 		n := node{kind: list}
 		for i, element := range v {
-			child, err := compileNode(element, fmt.Sprintf("%s[%d]", path, i))
+			child, err := compileNode(element, fmt.Sprintf("%s[%d]", path, i), generic)
 			if err != nil {
 				return n, err
 			}
@@ -89,8 +89,8 @@ func joinPath(path, key string) string {
 	return path + "." + key
 }
 
-func compileLeaf(text, path string) (node, error) {
-	ops, err := parse(text)
+func compileLeaf(text, path string, generic bool) (node, error) {
+	ops, err := parse(text, generic)
 	switch {
 	case err != nil:
 		return node{}, fmt.Errorf("%s: %w", path, err)

@@ -9,9 +9,15 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
-// compileCommand makes an operator's op; a constant one becomes a literal.
-func compileCommand(c command) (op, error) {
+// compileCommand makes an operator's op; a constant one becomes a literal. generic admits the operators of
+// generic proxies.
+func compileCommand(c command, generic bool) (op, error) {
 	o := op{limit: -1}
+	if generic {
+		if o, found, err := compileGeneric(c); found {
+			return o, err
+		}
+	}
 	switch c.name {
 	case "REQ", "RESP", "TRAILER":
 		return compileHeader(c)

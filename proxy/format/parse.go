@@ -11,7 +11,7 @@ import (
 //	%NAME% | %NAME(argument)% | %NAME(argument):limit% | %%
 //
 // NAME is upper case, digits and '_'; the argument is anything but ')'.
-func parse(text string) ([]op, error) {
+func parse(text string, generic bool) ([]op, error) {
 	var ops []op
 	literal := func(s string) {
 		if s == "" {
@@ -40,7 +40,7 @@ func parse(text string) ([]op, error) {
 		if err != nil {
 			return nil, fmt.Errorf("offset %d: %w", pos, err)
 		}
-		o, err := compileCommand(c)
+		o, err := compileCommand(c, generic)
 		if err != nil {
 			return nil, fmt.Errorf("offset %d: %%%s%%: %w", pos, c.name, err)
 		}

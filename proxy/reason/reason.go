@@ -179,6 +179,18 @@ const (
 	CORSAnswered
 	HealthCheckAnswered
 	HealthCheckFailed
+	GenericTimeout
+	GenericConnectFailure
+	GenericTermination
+	GenericOverflow
+	GenericProtocol
+	GenericLocalReset
+	GenericMaintenance
+	GenericDecoding
+	GenericRefused
+	GenericUnanswerable
+	GenericFilter
+	GenericOneWay
 	numReasons
 )
 
@@ -439,6 +451,54 @@ var Table = [numReasons]Entry{
 	HealthCheckFailed: {
 		Name: "health_check_failed", Flag: FailedLocalHealthCheck, Status: 503, Details: "health_check_failed",
 		Sentence: "The health_check filter answered that the proxy is to get no requests: /healthcheck/fail, or too few healthy hosts.",
+	},
+	GenericTimeout: {
+		Name: "generic_timeout", Flag: UpstreamRequestTimeout, Details: "timeout", Upstream: true,
+		Sentence: "Generic proxy: the endpoint did not answer within the route's timeout.",
+	},
+	GenericConnectFailure: {
+		Name: "generic_connect_failure", Flag: UpstreamConnectionFailure, Details: "connection_failure", Upstream: true,
+		Sentence: "Generic proxy: the endpoint refused, or could not be reached within the cluster's connect_timeout.",
+	},
+	GenericTermination: {
+		Name: "generic_termination", Flag: UpstreamConnectionTermination, Details: "connection_termination", Upstream: true,
+		Sentence: "Generic proxy: the endpoint closed the connection before the response was complete.",
+	},
+	GenericOverflow: {
+		Name: "generic_overflow", Flag: UpstreamOverflow, Details: "overflow", Upstream: true,
+		Sentence: "Generic proxy: a circuit breaker of the cluster is open; see circuit_breakers in its stats.",
+	},
+	GenericProtocol: {
+		Name: "generic_protocol", Flag: UpstreamProtocolError, Details: "protocol_error", Upstream: true,
+		Sentence: "Generic proxy: the endpoint sent what the codec cannot read, or two responses to one request.",
+	},
+	GenericLocalReset: {
+		Name: "generic_local_reset", Details: "local_reset",
+		Sentence: "Generic proxy: the proxy gave the request up: another request of its connection broke the protocol, or the listener closes it.",
+	},
+	GenericMaintenance: {
+		Name: "generic_maintenance", Details: "cluster_maintain_mode",
+		Sentence: "Generic proxy: the runtime key upstream.maintenance_mode.<cluster> keeps requests from the cluster.",
+	},
+	GenericDecoding: {
+		Name: "generic_decoding", Flag: DownstreamProtocolError, Details: "decoding_error",
+		Sentence: "Generic proxy: the client sent what the codec cannot read, or an id that a request under way has.",
+	},
+	GenericRefused: {
+		Name: "generic_refused", Flag: DownstreamProtocolError, Details: "refused",
+		Sentence: "Generic proxy: the codec does not let the request through; the details say why. needs_bind_upstream_connection: it would change the state of a connection that other clients use.",
+	},
+	GenericUnanswerable: {
+		Name: "generic_unanswerable", Flag: LocalReset, Details: "no_local_reply",
+		Sentence: "Generic proxy: the protocol has no answer that says what went wrong.",
+	},
+	GenericFilter: {
+		Name: "generic_filter", Details: "generic_filter",
+		Sentence: "Generic proxy: a filter of the embedding program answered the request; the details are its own.",
+	},
+	GenericOneWay: {
+		Name: "generic_one_way", Details: "one_way",
+		Sentence: "Generic proxy: the request was passed on and asks for no response.",
 	},
 	Stopped: {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
 }

@@ -19,6 +19,9 @@ type Info struct {
 	// ResponseTrailers the trailers; nil until there are some.
 	Request, Response, ResponseTrailers *header.Head
 
+	// Generic is what a request of a generic proxy has in place of heads; nil for others.
+	Generic *Generic
+
 	StartUnixNs       int64 // wall clock of Start
 	Start             int64 // first byte of the request
 	RequestEnd        int64 // last byte of the request received

@@ -19,6 +19,8 @@ type Endpoint struct {
 	wished map[string]*pools
 	// tcp connects TCP sessions, which count against the DEFAULT priority.
 	tcp *pool.Pool
+	// generic lends connections to the requests of generic proxies, which count there, too.
+	generic *pool.Pool
 }
 
 // pools are the connections of an endpoint that carry the requests of one wish, by priority (RT-79). The
@@ -117,6 +119,21 @@ func (e *Endpoint) AcquireTCP(r *pool.Request, wish *Wish) bool {
 	}
 	e.tcp.Acquire(r)
 	r.Secure = nil
+	return true
+}
+
+// AcquireGeneric asks for a connection of the pool that the requests of generic proxies share, as Acquire
+// does for HTTP.
+func (e *Endpoint) AcquireGeneric(r *pool.Request) bool {
+	if e.generic == nil {
+		o, ok := e.options(conf.PriorityDefault, nil, nil)
+		if !ok || !e.admit(conf.PriorityDefault) {
+			return false
+		}
+		o.Events = (*poolEvents)(e)
+		e.generic = pool.New(e.up.w.Loop, o)
+	}
+	e.generic.Acquire(r)
 	return true
 }
 
@@ -267,5 +284,10 @@ func (e *Endpoint) drain() {
 		e.tcp.Drain()
 		e.up.C.Breakers[conf.PriorityDefault].ReleasePool()
 		e.tcp = nil
+	}
+	if e.generic != nil {
+		e.generic.Drain()
+		e.up.C.Breakers[conf.PriorityDefault].ReleasePool()
+		e.generic = nil
 	}
 }
