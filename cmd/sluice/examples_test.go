@@ -64,7 +64,7 @@ func runExample(t *testing.T, name string, replace ...string) *example {
 		changed = strings.ReplaceAll(changed, replace[i], replace[i+1])
 	}
 	changed = strings.ReplaceAll(changed, "address: 0.0.0.0, port_value: 10000", "address: 127.0.0.1, port_value: 0")
-	loaded, err := envoy.Load(envoy.Source{Path: name, Data: []byte(changed), CheckFormat: checkFormat})
+	loaded, err := envoy.Load(envoy.Source{Path: name, Data: []byte(changed), CheckFormat: checkFormat, CheckGenericFormat: checkGenericFormat})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,11 +88,17 @@ func (p *processFlags) threads() int {
 
 // source is what the flags say the configuration is.
 func (c *serveCommand) source() envoy.Source {
-	return envoy.Source{Path: c.ConfigPath, Overlay: c.ConfigYAML, AllowUnknown: c.AllowUnknownFields, CheckFormat: checkFormat}
+	return envoy.Source{Path: c.ConfigPath, Overlay: c.ConfigYAML, AllowUnknown: c.AllowUnknownFields, CheckFormat: checkFormat, CheckGenericFormat: checkGenericFormat}
 }
 
 func checkFormat(text string) error {
 	_, err := format.Compile(text)
+	return err
+}
+
+// checkGenericFormat is checkFormat for the access logs of generic proxies.
+func checkGenericFormat(text string) error {
+	_, err := format.CompileGeneric(text, false)
 	return err
 }
 

@@ -50,7 +50,7 @@ func (c *runCommand) Run() error {
 		_, err := os.Stdout.WriteString(text)
 		return err
 	}
-	r, err := envoy.Load(envoy.Source{Data: []byte(text), Path: "run.yaml", CheckFormat: checkFormat})
+	r, err := envoy.Load(envoy.Source{Data: []byte(text), Path: "run.yaml", CheckFormat: checkFormat, CheckGenericFormat: checkGenericFormat})
 	if err != nil {
 		return err
 	}

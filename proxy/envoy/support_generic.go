@@ -38,7 +38,7 @@ var genericSupport = []messageSupport{
 	},
 	{message: "envoy.config.route.v3.WeightedCluster", fields: "clusters", hints: map[string]string{"clusters": "of a generic proxy"}},
 	{message: "envoy.config.route.v3.WeightedCluster.ClusterWeight", fields: "name weight"},
-	{message: "envoy.config.route.v3.RetryPolicy", fields: "num_retries"},
+	{message: "envoy.config.core.v3.RetryPolicy", fields: "num_retries"},
 	{message: genericPackage + "matcher.v3.HostMatchInput"},
 	{message: genericPackage + "matcher.v3.ServiceMatchInput"},
 	{message: genericPackage + "matcher.v3.PathMatchInput"},

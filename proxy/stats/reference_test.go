@@ -35,6 +35,10 @@ func TestReferenceIsCurrent(t *testing.T) {
 	}
 	l.DefaultFilterChain = &conf.FilterChain{TCP: conf.NewTCPProxy("MANAGER", "CLUSTER")}
 	l.DefaultFilterChain.TCP.OnDemand = &conf.OnDemand{Timeout: time.Minute}
+	g := conf.NewListener("generic", netip.MustParseAddrPort("127.0.0.1:0"), &conf.FilterChain{
+		Generic: conf.NewGenericProxy("MANAGER", conf.GenericCodec{Kind: conf.GenericRedis}, "CLUSTER"),
+	})
+	g.StatPrefix = "LISTENER"
 	c := conf.NewCluster("CLUSTER", netip.MustParseAddrPort("127.0.0.1:1"))
 	c.Breakers[0].TrackRemaining, c.Breakers[1].TrackRemaining = true, true
 	clusters := []*conf.Cluster{c}
@@ -44,7 +48,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 		k.Subsets = &conf.Subsets{Selectors: []conf.SubsetSelector{{Keys: []string{"key"}}}}
 		clusters = append(clusters, k)
 	}
-	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l}, Clusters: clusters}, Concurrency: 1,
+	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l, g}, Clusters: clusters}, Concurrency: 1,
 		OnDemandClusters: func(string) (cluster.Provider, error) { return nothing{}, nil }})
 	if err != nil {
 		t.Fatal(err)
