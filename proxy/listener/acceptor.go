@@ -81,10 +81,15 @@ func (a *Acceptor) serve(chain *Chain, c *engine.Conn) engine.Handler {
 	a.facts.Listener = chain.listener(&a.facts)
 	a.account.opened()
 	if chain.secure != nil {
-		a.facts.Secure = &streaminfo.Secure{Context: chain.secure}
-		chain.layer.Server(c, chain.secure.Config(), chain.timeout)
+		chain.encrypt(c, &a.facts)
 	}
 	return chain.ends[a.w.Loop.Index()].Serve(c, &a.facts)
+}
+
+// encrypt begins the TLS handshake.
+func (c *Chain) encrypt(conn *engine.Conn, facts *streaminfo.Connection) {
+	facts.Secure = &streaminfo.Secure{Context: c.secure}
+	c.layer.Server(conn, c.secure.Config(), c.timeout)
 }
 
 // listener returns the facts that the connections of a chain share.
@@ -156,6 +161,7 @@ type front struct {
 	a     *Acceptor
 	c     *engine.Conn
 	cfg   *Config
+	chain *Chain // while it is in its TLS handshake (late.go); else nil
 	facts streaminfo.Connection
 	timer wheel.Timer
 	at    int // the filter that looks
@@ -235,7 +241,11 @@ func (f *front) admit() engine.Handler {
 		return f
 	}
 	f.facts.Listener = chain.listener(&f.facts)
-	if !f.filter(chain) {
+	if !f.filter(chain, 0, chain.late) {
+		return f
+	}
+	if chain.late < len(chain.filters) {
+		f.awaitPeer(chain)
 		return f
 	}
 	c := f.c
@@ -248,16 +258,16 @@ func (f *front) admit() engine.Handler {
 	return a.serve(chain, c)
 }
 
-// filter runs the network filters. False when one refused.
-func (f *front) filter(chain *Chain) bool {
+// filter runs the network filters from one up to another. False when one refused.
+func (f *front) filter(chain *Chain, from, to int) bool {
 	nc := &f.a.conn
 	nc.Facts, nc.Worker = &f.facts, f.a.w
-	for i, nf := range chain.filters {
+	for i, nf := range chain.filters[from:to] {
 		v := nf.OnNewConnection(nc)
 		if !v.Close {
 			continue
 		}
-		chain.leave(&f.facts, i)
+		chain.leave(&f.facts, from+i)
 		f.refuse(v)
 		return false
 	}
@@ -279,7 +289,9 @@ func (f *front) refuse(v network.Verdict) {
 func (f *front) leave() {
 	a := f.a
 	a.w.Loop.Disarm(&f.timer)
-	a.w.Stats.GaugeAdd(a.account.ls.DownstreamPreCxActive, -1)
+	if f.chain == nil { // else a chain has it
+		a.w.Stats.GaugeAdd(a.account.ls.DownstreamPreCxActive, -1)
+	}
 	if f.prevLive != nil {
 		f.prevLive.nextLive = f.nextLive
 	} else {
@@ -297,12 +309,9 @@ func (f *front) leave() {
 	}
 }
 
-// OnConnected never happens: accepted connections are up already.
-func (f *front) OnConnected(*engine.Conn) {}
-
 // OnData lets the filters look, and hands what they leave to the terminal filter once all have passed.
 func (f *front) OnData(c *engine.Conn, view []byte) int {
-	if f.refused != reason.None {
+	if f.refused != reason.None || f.chain != nil {
 		return 0
 	}
 	used, v := f.look(view)
@@ -322,7 +331,7 @@ func (f *front) OnData(c *engine.Conn, view []byte) int {
 
 // OnReadClosed ends a connection that the filters wait for in vain.
 func (f *front) OnReadClosed(c *engine.Conn) {
-	if f.refused != reason.None {
+	if f.refused != reason.None || f.chain != nil {
 		return
 	}
 	f.a.w.Stats.Inc(f.a.account.ls.DownstreamListenerFilterRemoteClose)
@@ -335,6 +344,10 @@ func (f *front) OnWritable(*engine.Conn) {}
 
 // OnClosed writes the listener's log line and frees f.
 func (f *front) OnClosed(c *engine.Conn, r engine.CloseReason) {
+	if f.chain != nil {
+		f.peerLost(c, r)
+		return
+	}
 	if f.refused == reason.None {
 		f.refused = reason.ListenerFilterClosed
 		if r == engine.LoopStopped || r == engine.LocalClose {

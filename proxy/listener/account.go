@@ -42,6 +42,9 @@ func (a *Account) opened() {
 // Secured notes that the TLS handshake of a connection is done. For a Terminal's OnConnected.
 func (a *Account) Secured(c *engine.Conn, facts *streaminfo.Connection) {
 	s, st := facts.Secure, tlsio.State(c)
+	if s.Peer != nil {
+		return // the network filters waited for it
+	}
 	s.Peer, s.HandshakeNs = secure.NewPeer(st, s.Context.Local(st)), a.w.Loop.Now()
 	s.Context.Stats().Finished(a.w.Stats, st)
 }
@@ -67,11 +70,7 @@ func (a *Account) Broken(c *engine.Conn, facts *streaminfo.Connection, r engine.
 // the listener's log line. info is what is known of the whole connection, nil when that is no more
 // than facts say. facts' Extra must not be used afterwards. Runs within OnClosed of c.
 func (a *Account) Closed(c *engine.Conn, facts *streaminfo.Connection, info *streaminfo.Info) {
-	sh := a.w.Stats
-	sh.GaugeAdd(a.ls.DownstreamCxActive, -1)
-	sh.GaugeAdd(a.ws.DownstreamCxActive, -1)
-	sh.Inc(a.ls.DownstreamCxDestroy)
-	sh.Record(a.ls.DownstreamCxLengthMs, uint64(a.w.Loop.Now()-facts.StartNs)/uint64(time.Millisecond))
+	a.countClosed(facts)
 	if a.Logs() {
 		if info == nil {
 			a.fill(c, facts)
@@ -86,6 +85,15 @@ func (a *Account) Closed(c *engine.Conn, facts *streaminfo.Connection, info *str
 		a.w.PutExtra(x)
 		facts.Extra = nil
 	}
+}
+
+// countClosed undoes opened.
+func (a *Account) countClosed(facts *streaminfo.Connection) {
+	sh := a.w.Stats
+	sh.GaugeAdd(a.ls.DownstreamCxActive, -1)
+	sh.GaugeAdd(a.ws.DownstreamCxActive, -1)
+	sh.Inc(a.ls.DownstreamCxDestroy)
+	sh.Record(a.ls.DownstreamCxLengthMs, uint64(a.w.Loop.Now()-facts.StartNs)/uint64(time.Millisecond))
 }
 
 // refused writes the log line of a connection that no chain took.

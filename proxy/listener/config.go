@@ -38,6 +38,7 @@ type Chain struct {
 	// closers are those of filters that want to hear of ends; nil where one does not.
 	closers []network.Closer
 	needs   bool // some filter wants to hear: connections need an Extra
+	late    int  // filters[late:] wait for the TLS handshake
 	shared  streaminfo.Listener
 	pipe    streaminfo.Listener
 	ends    []Terminal         // by loop
@@ -89,7 +90,18 @@ func NewChain(l *conf.Listener, c *conf.FilterChain, ends []Terminal, d *Deps) (
 			out.timeout = handshakeTimeout
 		}
 	}
+	out.late = len(out.filters)
+	if out.secure != nil {
+		if i := slices.IndexFunc(out.filters, judgesPeer); i >= 0 {
+			out.late = i
+		}
+	}
 	return out, nil
+}
+
+func judgesPeer(f network.Filter) bool {
+	j, ok := f.(network.PeerJudge)
+	return ok && j.JudgesPeer()
 }
 
 // Close gives back what NewChain took.

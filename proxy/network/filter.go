@@ -32,6 +32,15 @@ type Closer interface {
 	OnConnectionClosed(facts *streaminfo.Connection)
 }
 
+// PeerJudge is a Filter that asks what the TLS handshake found out about the client (facts' Peer). It and
+// the filters behind it see the connections of a chain with TLS when their handshake is done, and the
+// terminal filter begins only then. On plain connections nothing is different.
+type PeerJudge interface {
+	Filter
+	// JudgesPeer says whether this filter does ask.
+	JudgesPeer() bool
+}
+
 // Verdict is a filter's answer. The zero value admits the connection.
 type Verdict struct {
 	// Close refuses the connection: later filters do not see it, and it is closed without a byte being
@@ -120,6 +129,12 @@ func newCustom(name string, registered map[string]Factory) (Filter, error) {
 		return customCloser{custom{f}, closer}, nil
 	}
 	return custom{f}, nil
+}
+
+// JudgesPeer implements PeerJudge for filters that do.
+func (f custom) JudgesPeer() bool {
+	j, ok := f.Filter.(PeerJudge)
+	return ok && j.JudgesPeer()
 }
 
 // custom is an embedder's filter; it sees to it that a refusal has a reason.
