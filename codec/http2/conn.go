@@ -243,10 +243,11 @@ func (c *Conn) Reset(st *Stream, code ErrCode) {
 // streamError resets a stream for an error of the peer's and tells the owner.
 func (c *Conn) streamError(st *Stream, e Err) Err {
 	c.count(errTexts[e].counter)
-	premature := c.isPremature(st)
+	// A request that was begun and that its client then makes us reset is as much work for nothing as one
+	// it resets itself, and counts like that. One whose head is refused began nothing.
+	premature := st.flags&wantHead == 0 && c.isPremature(st)
 	c.Reset(st, e.Code())
 	c.ev.OnReset(st, e.Code(), e)
-	// A reset that the peer brought about costs it as much as one it sent.
 	return c.afterReset(premature)
 }
 

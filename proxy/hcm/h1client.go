@@ -124,13 +124,15 @@ func (a *attempt) requestData(p []byte, end bool) {
 	if a.pc == nil {
 		return
 	}
+	// A client may send its body in frames of a byte; they leave together.
+	more := a.st.h2 != nil && !end
 	if a.encoding == header.Chunked {
-		a.info.UpstreamWireSent += uint64(a.st.w.WriteChunk(a.pc.Conn, p, end))
-		a.flushSoon() // the end of a chunk
+		a.info.UpstreamWireSent += uint64(a.st.w.WriteChunk(a.pc.Conn, p, end, more))
 	} else {
 		a.info.UpstreamWireSent += uint64(len(p))
-		a.st.w.WriteData(a.pc.Conn, p)
+		a.st.w.WriteData(a.pc.Conn, p, more)
 	}
+	a.flushSoon()
 	if end {
 		a.sent = true
 		a.info.UpstreamTxEnd = a.st.w.Loop.Now()

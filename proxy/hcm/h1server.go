@@ -322,10 +322,10 @@ func (s *serverConn) responseData(st *stream, p []byte, end bool) {
 	case st.encoding.none:
 		s.a.w.FlushHeads()
 	case st.encoding.kind == header.Chunked:
-		st.info.DownstreamWireSent += uint64(s.a.w.WriteChunk(s.c, p, end))
+		st.info.DownstreamWireSent += uint64(s.a.w.WriteChunk(s.c, p, end, false))
 	default:
 		st.info.DownstreamWireSent += uint64(len(p))
-		s.a.w.WriteData(s.c, p)
+		s.a.w.WriteData(s.c, p, false)
 	}
 }
 

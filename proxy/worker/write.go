@@ -78,8 +78,17 @@ func (w *Worker) trim() {
 	w.held.buf = w.held.buf[:0]
 }
 
-// WriteData writes p to c behind what is held for it.
-func (w *Worker) WriteData(c *engine.Conn, p []byte) {
+// WriteData writes p to c behind what is held for it. more says that the caller has asked for FlushSoon,
+// and more of the body may follow in this event: small pieces then collect.
+func (w *Worker) WriteData(c *engine.Conn, p []byte, more bool) {
+	if more && len(p) < joinBytes {
+		b := append(w.HeadBuffer(c), p...)
+		w.held.c, w.held.buf = c, b
+		if len(b) >= joinBytes {
+			w.FlushHeads()
+		}
+		return
+	}
 	if w.held.c != c {
 		if len(p) > 0 {
 			c.Write(p)
@@ -97,8 +106,8 @@ func (w *Worker) WriteData(c *engine.Conn, p []byte) {
 }
 
 // WriteChunk writes p as one chunk of a chunked body (RFC 9112 7.1), and the last chunk when end.
-// It returns how many bytes that are on the wire.
-func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end bool) int {
+// more is WriteData's. It returns how many bytes that are on the wire.
+func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end, more bool) int {
 	b := w.HeadBuffer(c)
 	before := len(b)
 	if len(p) > 0 {
@@ -117,7 +126,9 @@ func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end bool) int {
 	if len(p) <= joinBytes {
 		b = append(append(b, p...), tail...)
 		w.held.c, w.held.buf = c, b
-		w.FlushHeads()
+		if !more || end || len(b) >= joinBytes {
+			w.FlushHeads()
+		}
 		return n
 	}
 	c.Write2(b, p)
