@@ -20,11 +20,18 @@ type wireKind uint8
 
 const (
 	overH1 wireKind = iota
+	overH1TLS
 	overH2C
 	overH2TLS
 )
 
-func (s wireKind) String() string { return [...]string{"HTTP1", "h2c", "H2 over TLS"}[s] }
+func (s wireKind) String() string {
+	return [...]string{"HTTP1", "HTTP1 over TLS", "h2c", "H2 over TLS"}[s]
+}
+
+func (s wireKind) secure() bool { return s == overH1TLS || s == overH2TLS }
+
+func (s wireKind) http2() bool { return s >= overH2C }
 
 // sides are all pairs of downstream and upstream.
 func sides(t *testing.T, f func(t *testing.T, down, up wireKind)) {
@@ -47,27 +54,34 @@ func startSides(t testing.TB, a *harness.Authority, down, up wireKind, o harness
 	dir := filepath.Join(t.TempDir(), "log")
 	top := with(one(o), "http_protocol_options: { enable_trailers: true }")
 	top.Action = "timeout: 0s"
-	if up == overH2TLS {
+	if up.secure() {
 		top.Clusters[0].Fields = harness.ClientSocket(a.Trust(), "sni: "+acceptOrigin)
 	}
 	yaml := top.YAML(dir)
-	if down == overH2TLS {
+	if down.secure() {
 		yaml = top.Secured(dir, harness.ServerSocket(a.Pair(t, acceptName), "", ""))
 	}
 	b := harness.Load(t, yaml)
 	chain, c := b.Listeners[0].FilterChains[0], b.Clusters[0]
 	chain.HTTP.CodecType = conf.CodecAuto
 	c.HTTP1.EnableTrailers = true
-	if down == overH2TLS {
+	if down.secure() {
 		chain.TLS.ALPN = []string{"h2", "http/1.1"}
 	}
-	if up != overH1 {
+	if up.http2() {
 		c.Protocol = conf.UpstreamHTTP2
 	}
 	if change != nil {
 		change(chain.HTTP, c)
 	}
 	return harness.StartConf(t, b, 1, dir, o)
+}
+
+// only makes the kind the one protocol of net/http's.
+func (s wireKind) only(p *http.Protocols) {
+	p.SetHTTP1(!s.http2())
+	p.SetUnencryptedHTTP2(s == overH2C)
+	p.SetHTTP2(s == overH2TLS)
 }
 
 // clientOf is net/http's client that speaks so to the proxy, whatever name a URL has, and the URL's beginning.
@@ -80,13 +94,8 @@ func clientOf(t testing.TB, a *harness.Authority, p *harness.Proxy, s wireKind) 
 		DisableCompression: true, Protocols: new(http.Protocols), MaxIdleConnsPerHost: 100,
 	}
 	url := "http://" + acceptName
-	switch s {
-	case overH1:
-		tr.Protocols.SetHTTP1(true)
-	case overH2C:
-		tr.Protocols.SetUnencryptedHTTP2(true)
-	case overH2TLS:
-		tr.Protocols.SetHTTP2(true)
+	s.only(tr.Protocols)
+	if s.secure() {
 		tr.TLSClientConfig = a.Client(acceptName)
 		url = "https://" + acceptName
 	}
@@ -113,13 +122,8 @@ func newHTTPOrigin(t *testing.T, a *harness.Authority, s wireKind, h http.Handle
 		Handler: h, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 1 << 20,
 	}}
 	serve := o.s.Serve
-	switch s {
-	case overH1:
-		o.s.Protocols.SetHTTP1(true)
-	case overH2C:
-		o.s.Protocols.SetUnencryptedHTTP2(true)
-	case overH2TLS:
-		o.s.Protocols.SetHTTP2(true)
+	s.only(o.s.Protocols)
+	if s.secure() {
 		o.s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{a.Certificate(t, acceptOrigin)}, MinVersion: tls.VersionTLS12}
 		serve = func(ln net.Listener) error { return o.s.ServeTLS(ln, "", "") }
 	}
