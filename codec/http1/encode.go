@@ -192,6 +192,9 @@ func appendConnection(dst []byte, h *header.Head, f *Framing) []byte {
 	switch {
 	case f.Upgrade:
 		dst = appendUpgradeOption(dst, h)
+		if closes {
+			dst = append(dst, ", close"...)
+		}
 	case closes:
 		dst = append(dst, "close"...)
 	case f.ConnectionKeepAlive:

@@ -307,13 +307,14 @@ func (c *Conn) finishResponse(st *Stream, m *fields, end bool) Err {
 		if s == 204 {
 			st.flags |= noBody
 		}
-	case s < 300 && st.flags&(isConnect|isUpgrade) != 0:
-		h.Transfer = header.Tunnel
-		h.Remove(header.ContentLength)
-		h.ContentLength = -1
-		if s == 200 && st.flags&isUpgrade != 0 {
-			h.Status, h.HasUpgrade = 101, true // UP-11
+	case s == 200 && st.flags&isUpgrade != 0:
+		if h.ContentLength > 0 {
+			return ErrContentLength // UP-17
 		}
+		h.Status, h.HasUpgrade = 101, true // UP-11
+		tunnelOf(h)
+	case s < 300 && st.flags&isConnect != 0:
+		tunnelOf(h)
 	case st.flags&isHead != 0 || s == 304:
 		h.Transfer = header.NoBody
 		st.flags |= noBody
@@ -321,6 +322,13 @@ func (c *Conn) finishResponse(st *Stream, m *fields, end bool) Err {
 		return bodyOf(st, h, end)
 	}
 	return OK
+}
+
+// tunnelOf makes h the head of a tunnel, whose framing fields mean nothing.
+func tunnelOf(h *header.Head) {
+	h.Transfer = header.Tunnel
+	h.Remove(header.ContentLength)
+	h.ContentLength = -1
 }
 
 // isToken says whether b is a token of one byte or more (RFC 9110 5.6.2).

@@ -49,6 +49,8 @@ func (e ends) OnPipeDone(p *Pump, r Result) {
 		p.dst.Close() // whatever it says, there is nobody to hear it
 	case r == WriteFailed:
 		e.writeFailed(p)
+	case !p.sealed && t.endsWith(p):
+		t.CloseFlush()
 	case !p.sealed || p.dst.ReadClosed():
 		p.dst.CloseWrite() // after which, if both directions have ended, it closes
 	case p == &t.up && !t.draining:
@@ -56,6 +58,14 @@ func (e ends) OnPipeDone(p *Pump, r Result) {
 	default:
 		p.dst.CloseAfterFlush(lingerTimeout)
 	}
+}
+
+// endsWith says whether the FIN that ended p ends the tunnel.
+func (t *Tunnel) endsWith(p *Pump) bool {
+	if p == &t.up {
+		return t.endWithA
+	}
+	return t.endWithB
 }
 
 // writeFailed: what the destination of p sent is still read, then its OnClosed

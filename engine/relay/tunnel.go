@@ -36,6 +36,10 @@ type Options struct {
 
 	// NoSplice copies even bulk data.
 	NoSplice bool
+
+	// EndWithA and EndWithB make a FIN from that end the end of both, as CloseFlush does, once what came
+	// before it is on its way.
+	EndWithA, EndWithB bool
 }
 
 // Done is told, once, when both connections of a tunnel are closed.
@@ -70,6 +74,7 @@ type Owner interface {
 //
 //	event                         what follows
 //	FIN from one                  its bytes, then a FIN, to the other; the rest goes on (TCP-50)
+//	  the same, with EndWith      its bytes to the other, then as CloseFlush
 //	FIN from both                 both end (PeerClosed)
 //	a is reset or fails           what it sent to b, which is then closed; bytes from b
 //	                              meanwhile close it at once (TCP-51)
@@ -97,6 +102,8 @@ type Tunnel struct {
 	draining bool // CloseFlush was called
 	closing  bool // Close was called
 	idled    bool
+	endWithA bool
+	endWithB bool
 	reasonA  engine.CloseReason
 	reasonB  engine.CloseReason
 }
@@ -123,7 +130,7 @@ func (endOnly) OnRelayClosed(*Tunnel, *engine.Conn, bool, engine.CloseReason) {}
 func (t *Tunnel) Start(a, b *engine.Conn, o Options, owner Owner) {
 	l := a.Loop()
 	deferred := t.deferred
-	*t = Tunnel{a: a, b: b, owner: owner, timeout: max(o.IdleTimeout, 0), deferred: true}
+	*t = Tunnel{a: a, b: b, owner: owner, timeout: max(o.IdleTimeout, 0), deferred: true, endWithA: o.EndWithA, endWithB: o.EndWithB}
 	t.written = a.BytesWritten() + b.BytesWritten()
 	t.idle.Handler = ends{t}
 	a.SetHandler(ends{t})

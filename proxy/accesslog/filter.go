@@ -98,11 +98,11 @@ var otherTypes = []string{
 func logTypes(names []string) (bits uint32, err error) {
 	for i, name := range names {
 		t := streaminfo.NotSet
-		for t <= streaminfo.DownstreamEnd && t.String() != name {
+		for t <= streaminfo.DownstreamTunnelEstablished && t.String() != name {
 			t++
 		}
 		switch {
-		case t <= streaminfo.DownstreamEnd:
+		case t <= streaminfo.DownstreamTunnelEstablished:
 			bits |= 1 << t
 		case !slices.Contains(otherTypes, name):
 			return 0, fmt.Errorf("types[%d]: unknown log type %q", i, name)

@@ -132,7 +132,25 @@ type HTTPConnectionManager struct {
 	StripTrailingHostDot  bool
 
 	LocalReply LocalReply
+
+	// Upgrades are upgrade_configs; their types are distinct.
+	Upgrades []Upgrade
+	// LogOnTunnel is access_log_options.flush_log_on_tunnel_successfully_established.
+	LogOnTunnel bool
 }
+
+// Upgrade is HttpConnectionManager.UpgradeConfig.
+type Upgrade struct {
+	// Type is lower case; UpgradeConnect is CONNECT.
+	Type     string
+	Disabled bool // enabled: false
+	// Filters are used in place of the manager's, all of them but the router, when OwnFilters.
+	Filters    []*HTTPFilter
+	OwnFilters bool
+}
+
+// UpgradeConnect is the upgrade type of CONNECT requests.
+const UpgradeConnect = "connect"
 
 // NewHTTPConnectionManager returns a manager with Envoy's defaults.
 func NewHTTPConnectionManager(statPrefix string) *HTTPConnectionManager {
@@ -157,12 +175,16 @@ type HTTP1Options struct {
 	AllowChunkedLength    bool
 	AllowCustomMethods    bool
 	SendFullyQualifiedURL bool // clusters only (RT-123)
+	// IgnoreUpgrades are the types of ignore_http_11_upgrade; managers only.
+	IgnoreUpgrades []StringMatcher
 }
 
 // Router is envoy.filters.http.router.
 type Router struct {
 	DynamicStats         bool
 	SuppressEnvoyHeaders bool
+	// RejectConnectEarlyData is reject_connect_request_early_data.
+	RejectConnectEarlyData bool
 }
 
 // LocalReply is local_reply_config: how replies made by the proxy look (ROUTER-70).

@@ -121,6 +121,25 @@ type RouteAction struct {
 	AppendXForwardedHost bool
 	// HighPriority selects the HIGH circuit breakers and connections (RT-79).
 	HighPriority bool
+
+	// Upgrades are upgrade_configs; their types are distinct.
+	Upgrades []RouteUpgrade
+}
+
+// RouteUpgrade is RouteAction.UpgradeConfig.
+type RouteUpgrade struct {
+	Type     string // lower case
+	Disabled bool   // enabled: false
+	// Connect makes the route's cluster get the payload of CONNECT as bare TCP; nil: the request goes on.
+	// For UpgradeConnect only.
+	Connect *ConnectConfig
+}
+
+// ConnectConfig is RouteAction.UpgradeConfig.ConnectConfig.
+type ConnectConfig struct {
+	// ProxyProtocol begins each connection with a PROXY header; nil: none.
+	ProxyProtocol *UpstreamProxyProtocol
+	AllowPost     bool
 }
 
 // NewRouteAction returns an action with Envoy's defaults.

@@ -45,6 +45,8 @@ func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *
 	}
 	out.AccessLogs = c.accessLogs(m.GetAccessLog(), at.field("access_log"))
 	out.LocalReply = c.localReply(m.GetLocalReplyConfig(), at.field("local_reply_config"))
+	c.managerUpgrades(m, at, out)
+	out.LogOnTunnel = m.GetAccessLogOptions().GetFlushLogOnTunnelSuccessfullyEstablished()
 	c.httpFilters(m.GetHttpFilters(), at.field("http_filters"), out)
 	if m.GetRouteConfig() == nil {
 		c.errs.at(at, "route_config is required")
@@ -176,6 +178,7 @@ func (c *compiler) httpFilters(list []*hcmv3.HttpFilter, at place, out *conf.HTT
 		}
 		if router, ok := c.unpack(filter.GetTypedConfig(), here).(*routerv3.Router); ok {
 			out.Router = conf.Router{DynamicStats: boolean(router.GetDynamicStats(), true), SuppressEnvoyHeaders: router.GetSuppressEnvoyHeaders()}
+			out.Router.RejectConnectEarlyData = c.rejectsEarlyData(router)
 		}
 	}
 }

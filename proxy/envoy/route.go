@@ -139,6 +139,7 @@ func (c *compiler) routeAction(m *routev3.RouteAction, at place, config *conf.Ro
 		out.HostRewriteHeader = strings.ToLower(rewrite.HostRewriteHeader)
 	}
 	out.AppendXForwardedHost = m.GetAppendXForwardedHost()
+	out.Upgrades = c.routeUpgrades(m, at)
 	out.HighPriority = m.GetPriority() == corev3.RoutingPriority_HIGH
 	return out
 }

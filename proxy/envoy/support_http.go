@@ -12,14 +12,13 @@ var httpSupport = []messageSupport{
 			"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
 			"forward_client_cert_details set_current_client_cert_details proxy_100_continue normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension " +
 			"local_reply_config strip_matching_host_port strip_any_host_port strip_trailing_host_dot " +
-			"append_x_forwarded_port http2_protocol_options stream_error_on_invalid_http_message",
+			"append_x_forwarded_port http2_protocol_options stream_error_on_invalid_http_message upgrade_configs access_log_options",
 		values: map[string]string{"codec_type": "AUTO HTTP1 HTTP2"},
 		hints: map[string]string{
 			"rds":                    "use route_config",
 			"scoped_routes":          "use route_config",
 			"tracing":                noTracing,
 			"http3_protocol_options": noHTTP3,
-			"upgrade_configs":        "upgrades are not part of this version",
 
 			"stream_error_on_invalid_http_message": "HTTP/2 only: " + alwaysClosed,
 		},
@@ -29,7 +28,16 @@ var httpSupport = []messageSupport{
 		fields:   "name typed_config",
 		payloads: map[string]string{"typed_config": routerMessage},
 	},
-	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers"},
+	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers reject_connect_request_early_data"},
+	{
+		message: hcmMessage + ".UpgradeConfig",
+		fields:  "upgrade_type enabled",
+		hints:   map[string]string{"filters": "upgrades use the filters of all requests"},
+	},
+	{
+		message: hcmMessage + ".HcmAccessLogOptions",
+		fields:  "flush_log_on_tunnel_successfully_established",
+	},
 	{
 		message: "envoy.config.core.v3.HttpProtocolOptions",
 		fields: "idle_timeout max_connection_duration max_headers_count max_response_headers_kb max_stream_duration " +
@@ -42,10 +50,11 @@ var httpSupport = []messageSupport{
 	{
 		message: "envoy.config.core.v3.Http1ProtocolOptions",
 		fields: "allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers allow_chunked_length " +
-			"send_fully_qualified_url allow_custom_methods",
+			"send_fully_qualified_url allow_custom_methods ignore_http_11_upgrade",
 		muted: map[string]string{"use_balsa_parser": "there is one HTTP/1 parser"},
 		hints: map[string]string{
 			"send_fully_qualified_url":                      "clusters only",
+			"ignore_http_11_upgrade":                        "connection managers only",
 			"override_stream_error_on_invalid_http_message": alwaysClosed,
 		},
 	},
@@ -116,7 +125,7 @@ var accessLogSupport = []messageSupport{
 		message: "envoy.config.accesslog.v3.LogTypeFilter",
 		fields:  "types exclude",
 		values: map[string]string{
-			"types": "TcpUpstreamConnected TcpPeriodic TcpConnectionStart TcpConnectionEnd DownstreamStart DownstreamPeriodic DownstreamEnd",
+			"types": "TcpUpstreamConnected TcpPeriodic TcpConnectionStart TcpConnectionEnd DownstreamStart DownstreamPeriodic DownstreamEnd DownstreamTunnelSuccessfullyEstablished",
 		},
 	},
 	{

@@ -34,17 +34,18 @@ var routeSupport = []messageSupport{
 	{
 		message: "envoy.config.route.v3.RouteAction",
 		fields: "cluster cluster_header cluster_not_found_response_code prefix_rewrite host_rewrite_literal auto_host_rewrite " +
-			"host_rewrite_header append_x_forwarded_host timeout idle_timeout priority max_stream_duration",
+			"host_rewrite_header append_x_forwarded_host timeout idle_timeout priority max_stream_duration upgrade_configs",
 		hints: map[string]string{
 			"weighted_clusters":       "traffic splitting is not part of this version",
 			"retry_policy":            "retries are not part of this version",
 			"hedge_policy":            "hedging is not part of this version",
 			"request_mirror_policies": "mirroring is not part of this version",
 			"hash_policy":             "hash policies of routes are not part of this version",
-			"upgrade_configs":         "upgrades are not part of this version",
 			"metadata_match":          "routes do not choose subsets in this version",
 		},
 	},
+	{message: "envoy.config.route.v3.RouteAction.UpgradeConfig", fields: "upgrade_type enabled connect_config"},
+	{message: "envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig", fields: "proxy_protocol_config allow_post"},
 	{
 		message: "envoy.config.route.v3.RouteAction.MaxStreamDuration",
 		fields:  "max_stream_duration",

@@ -85,18 +85,5 @@ func (c *compiler) proxiedSocket(proxy *upstreamv3.ProxyProtocolUpstreamTranspor
 
 // upstreamProxyProtocol compiles a PROXY header.
 func (c *compiler) upstreamProxyProtocol(proxy *upstreamv3.ProxyProtocolUpstreamTransport, at place) *conf.UpstreamProxyProtocol {
-	config, here := proxy.GetConfig(), at.field("config")
-	out := &conf.UpstreamProxyProtocol{
-		Version2:    config.GetVersion() == corev3.ProxyProtocolConfig_V2,
-		PassThrough: c.tlvMatch(config.GetPassThroughTlvs(), here.field("pass_through_tlvs")),
-		Added:       c.tlvs(config.GetAddedTlvs(), here.field("added_tlvs")),
-	}
-	if !out.Version2 {
-		for _, field := range []string{"pass_through_tlvs", "added_tlvs"} {
-			if at := here.field(field); at.pos != here.pos {
-				c.warn(at, "has no effect: only version V2 has TLVs")
-			}
-		}
-	}
-	return out
+	return c.proxyHeader(proxy.GetConfig(), at.field("config"))
 }

@@ -59,6 +59,9 @@ type Acceptor struct {
 
 	h2 h2Parts
 
+	relays     *relayed
+	keptRelays int
+
 	// drainNow is true while responses may have to end their connections; the rest says which.
 	drainNow     bool
 	healthFailed bool  // every response, until the health check passes again (OP-50)

@@ -70,6 +70,9 @@ type attempt struct {
 	// starting: Acquire is on the stack, so the event's end will flush what is held.
 	starting bool
 
+	// ended: the origin has ended its direction of a tunnel, whose other one goes on.
+	ended bool
+
 	// The rest is HTTP/1's.
 	body http1.Body
 	seen int
@@ -110,6 +113,12 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 
 func (a *attempt) acquire(e *worker.Endpoint, priority int) bool {
 	var wish worker.Wish
+	if a.st.tun.connect != nil { // UP-46
+		if e.Host.Secure != nil && a.st.wish(&wish) {
+			return e.AcquireTCP(&a.req, &wish)
+		}
+		return e.AcquireTCP(&a.req, nil)
+	}
 	if e.Host.Secure != nil && a.st.wish(&wish) {
 		return e.AcquireFor(&a.req, priority, a.st.req.Version, h2Sessions{}, &wish)
 	}
@@ -213,6 +222,10 @@ func (a *attempt) cancel() {
 
 // abort gives up what carries the attempt in the middle of an exchange.
 func (a *attempt) abort() {
+	if r := a.st.tun.relay; r != nil {
+		r.cut()
+		return
+	}
 	if a.h2 != nil {
 		a.h2.drop()
 		return

@@ -35,6 +35,7 @@ type Config struct {
 	paths         http1.PathOptions
 	hcase         http1.HeaderCase
 	replies       localReplies
+	upgrades      upgrades
 	bufferLimit   int
 	// filters are those before the router; nil without any.
 	filters *filterChain
@@ -73,10 +74,16 @@ func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d 
 		listener:    stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
 		bufferLimit: int(l.PerConnectionBufferLimitBytes),
 	}
-	if out.filters, err = compileFilters(c.Filters, c.RouteTables(), d, stats.Clean(c.StatPrefix)); err != nil {
+	if out.filters, err = compileFilters(c.Filters, c.RouteTables(), d, stats.Clean(c.StatPrefix), false); err != nil {
+		return nil, err
+	}
+	if out.upgrades, err = compileUpgrades(c, d); err != nil {
 		return nil, err
 	}
 	out.retainResponse = out.filters != nil
+	for _, chain := range out.upgrades.chains {
+		out.retainResponse = out.retainResponse || chain != nil
+	}
 	for i, lc := range c.AccessLogs {
 		logger, err := d.Logs.Compile(lc)
 		if err != nil {

@@ -19,6 +19,8 @@ type filterChain struct {
 	byRoute map[*conf.Route]*routeFilters
 	byHost  map[*conf.VirtualHost]*routeFilters
 	free    []*freeRuns // by the loop's index
+	// upgrade: the filters of one upgrade type, of which routes need not know.
+	upgrade bool
 }
 
 // chainedFilter is one filter of a chain.
@@ -43,9 +45,9 @@ type freeRuns struct {
 // maxKeptRuns bounds what a burst leaves behind.
 const maxKeptRuns = 1024
 
-// compileFilters makes the chain; nil without filters. Errors carry the path within the manager.
-func compileFilters(filters []*conf.HTTPFilter, tables []*conf.RouteConfiguration, d *Deps, prefix string) (*filterChain, error) {
-	c := new(filterChain)
+// compileFilters makes the chain; nil without filters. upgrade says that it is one of upgrade_configs. Errors carry the path within the manager.
+func compileFilters(filters []*conf.HTTPFilter, tables []*conf.RouteConfiguration, d *Deps, prefix string, upgrade bool) (*filterChain, error) {
+	c := &filterChain{upgrade: upgrade}
 	fd := &filter.Deps{
 		Registry: d.Registry, Runtime: d.Runtime, StatPrefix: "http." + prefix + ".", Node: d.Node.ID, Loops: max(1, d.Loops), HealthFailed: d.HealthFailed,
 	}
@@ -154,7 +156,7 @@ func (c *filterChain) level(above *routeFilters, configs conf.FilterConfigs, at 
 			}
 			out.own[i] = append(out.own[i], own)
 		}
-		if !found && !fc.Optional && name != routerName {
+		if !found && !fc.Optional && name != routerName && !c.upgrade {
 			return nil, fmt.Errorf("%s.typed_per_filter_config: there is no filter %q in http_filters", at, name)
 		}
 	}

@@ -8,10 +8,9 @@ import (
 
 // startFilters begins the request's way through the filters, with the head. The run is there only once
 // the route is known, since the route says which filters there are.
-func (st *stream) startFilters(c *filterChain, upgrade, end bool) {
+func (st *stream) startFilters(c *filterChain, end bool) {
 	x := c.run(st)
 	st.filters = x
-	x.upgrade = upgrade
 	loop := st.w.Loop.Index()
 	x.enter()
 	x.head(filter.Request, 0, end)
@@ -67,7 +66,7 @@ func (x *filterRun) deliverHead(side filter.Side, end bool) {
 		x.stale = false
 		st.findRoute()
 	}
-	st.routed(x.upgrade)
+	st.routed()
 }
 
 // deliverData hands data on.

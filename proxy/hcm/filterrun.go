@@ -34,8 +34,6 @@ type filterRun struct {
 	depth int
 	// sees is what filters that this stream's route does not take out want to see.
 	sees filter.Sees
-	// upgrade is what the route was acted on with, and would be again.
-	upgrade bool
 	// stale: the route is to be looked up again.
 	stale bool
 	// passed: the whole request is in the router's hands.
@@ -137,7 +135,7 @@ func (x *filterRun) release() {
 	x.tail.reset()
 	st.w.PutExtra(x.extra)
 	st.filters, x.st, x.own, x.extra = nil, nil, nil, nil
-	x.sees, x.upgrade, x.stale, x.passed = 0, false, false, false
+	x.sees, x.stale, x.passed = 0, false, false
 	x.replies, x.holds, x.held, x.numStopped = 0, [2]int{}, [2]bool{}, [2]int{}
 	if x.depth == 0 {
 		x.chain.put(x, st.w.Loop.Index())

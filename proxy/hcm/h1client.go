@@ -22,6 +22,10 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 		return
 	}
 	a.pc = pc
+	if st.tun.connect != nil {
+		a.connectedTCP()
+		return
+	}
 	a.opts = &st.cluster.Parse
 	pc.SetHandler(a)
 	a.rxFrom, a.txFrom = pc.BytesRead(), pc.BytesWritten()
@@ -88,12 +92,17 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 		}
 	case h.Transfer == header.Length:
 		f.Transfer, f.Length = header.Length, h.ContentLength
+	case h.Transfer == header.Tunnel:
+		a.tunnelFraming(h, &f)
 	case h.Transfer == header.Framed && h.ContentLength >= 0:
 		f.Transfer, f.Length = header.Length, h.ContentLength // the codec it came by sees to the length
 	default:
 		f.Transfer = header.Chunked
 	}
 	a.encoding, a.sent = f.Transfer, end
+	if h.Transfer == header.Tunnel {
+		a.encoding = header.Tunnel
+	}
 	now := st.w.Loop.Now()
 	a.info.UpstreamTxBegin = now
 	b := http1.AppendRequestHead(st.w.HeadBuffer(a.pc.Conn), h, f)
@@ -136,6 +145,9 @@ func (a *attempt) requestData(p []byte, end bool) {
 	if end {
 		a.sent = true
 		a.info.UpstreamTxEnd = a.st.w.Loop.Now()
+		if a.encoding == header.Tunnel {
+			a.pc.CloseWrite()
+		}
 	}
 }
 
@@ -146,6 +158,10 @@ func (a *attempt) requestTrailers(t *header.Head) {
 		return
 	}
 	if a.pc == nil {
+		return
+	}
+	if a.encoding == header.Tunnel {
+		a.requestData(nil, true) // UP-49
 		return
 	}
 	a.sent = true
@@ -228,7 +244,8 @@ func (a *attempt) OnData(_ *engine.Conn, view []byte) int {
 func (a *attempt) readHead(b []byte) (int, bool) {
 	st := a.st
 	h := a.resp
-	n, e := http1.ParseResponse(b, a.seen, a.opts, http1.RequestInfo{Method: st.req.Method}, h)
+	upgrade := st.tun.kind == upgradeTunnel
+	n, e := http1.ParseResponse(b, a.seen, a.opts, http1.RequestInfo{Method: st.req.Method, Upgrade: upgrade}, h)
 	switch {
 	case e != 0:
 		a.badResponse(e)
@@ -240,7 +257,7 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 	a.seen = 0
 	a.info.UpstreamHeaderBytesReceived += uint64(n)
 	a.info.UpstreamWireReceived += uint64(n)
-	if h.Status < 200 {
+	if h.Status < 200 && h.Transfer != header.Tunnel {
 		return n, a.informational(h)
 	}
 	end := h.Transfer == header.NoBody
@@ -252,7 +269,7 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 	a.setState(attemptBody)
 	// Close spoke of the origin's connection; from here on the head is the client's.
 	a.keep, h.Close = !h.Close, false
-	if e := http1.StripHopByHop(h, false, false); e != 0 {
+	if e := http1.StripHopByHop(h, false, upgrade); e != 0 {
 		a.badResponse(e)
 		return len(b), false
 	}
@@ -344,7 +361,7 @@ func (a *attempt) endOfStream() {
 	st := a.st
 	if a.state == attemptBody && a.body.OnClose() == 0 {
 		a.keep = false
-		a.finished()
+		a.responseEnds()
 		st.onResponseData(nil, true)
 		return
 	}
@@ -358,6 +375,10 @@ func (a *attempt) OnClosed(*engine.Conn, engine.CloseReason) {
 	a.st.w.DropHead(a.pc.Conn)
 	a.chargeBytes()
 	a.pc = nil // the pool has settled its accounts
+	if a.ended && a.sent {
+		a.tunnelOver()
+		return
+	}
 	a.broken(reason.UpstreamTermination)
 }
 

@@ -86,6 +86,9 @@ func (s *serverConn) OnData(c *engine.Conn, view []byte) int {
 		}
 	}
 	s.inData = false
+	if used == len(view) {
+		s.afterTunnelData()
+	}
 	if s.closing {
 		return len(view)
 	}
@@ -132,7 +135,15 @@ func (s *serverConn) readHead(b []byte) int {
 	st.info.DownstreamWireReceived = uint64(n)
 	s.lastOne = s.lastOne || st.req.Close || s.exhausted(cfg)
 	end := st.req.Transfer == header.NoBody
-	if !end {
+	switch {
+	case (st.req.HasUpgrade || st.req.Method == header.MethodConnect) && st.asksForTunnel():
+		end = false
+		st.body.InitTunnel()
+	case end:
+		if st.mayTunnel() {
+			st.tun.bare, end = true, false
+		}
+	default:
 		st.body.Init(&st.req)
 		st.body.SetLimits(&cfg.parse)
 		if cfg.parse.EnableTrailers {
@@ -211,6 +222,9 @@ func (s *serverConn) badBody(e http1.Err) {
 // OnReadClosed treats the peer's FIN as its end, as Envoy does: a client that is gone must not keep
 // an origin busy.
 func (s *serverConn) OnReadClosed(*engine.Conn) {
+	if s.tunnelFIN() {
+		return
+	}
 	s.remote = true
 	s.gone(reason.DownstreamClosed)
 }
@@ -277,7 +291,12 @@ func (s *serverConn) informational(st *stream, h *header.Head) {
 // responseHead implements downstream: it decides framing and persistence and keeps the bytes until
 // the first body bytes are there, so that both leave in one write.
 func (s *serverConn) responseHead(st *stream, h *header.Head, end bool) {
+	if h.Transfer == header.Tunnel {
+		s.tunnelHead(st, h)
+		return
+	}
 	f := http1.Framing{Case: st.cfg.hcase, KeepReason: st.cfg.conf.HTTP1.ForwardReasonPhrase}
+	f.Upgrade = st.tun.kind == upgradeTunnel && h.Has(header.Upgrade) // UP-14
 	old := st.req.Version == header.HTTP10
 	none := st.req.Method == header.MethodHead || h.Status == 204 || h.Status == 304
 	switch {
@@ -323,6 +342,8 @@ func (s *serverConn) responseData(st *stream, p []byte, end bool) {
 		s.a.w.FlushHeads()
 	case st.encoding.kind == header.Chunked:
 		st.info.DownstreamWireSent += uint64(s.a.w.WriteChunk(s.c, p, end, false))
+	case st.encoding.kind == header.Tunnel:
+		s.tunnelData(st, p, end)
 	default:
 		st.info.DownstreamWireSent += uint64(len(p))
 		s.a.w.WriteData(s.c, p, false)
@@ -359,6 +380,9 @@ func (s *serverConn) pauseRequest(*stream) { s.paused = true }
 func (s *serverConn) resumeRequest(*stream) {
 	s.paused = false
 	s.c.ResumeRead()
+	if s.c.Kept() == 0 && !s.inData {
+		s.afterTunnelData() // no event brings a FIN that came before
+	}
 }
 
 // uploaded says that n body bytes went to the origin without passing through here.

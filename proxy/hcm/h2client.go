@@ -46,6 +46,8 @@ type h2Client struct {
 
 	// failed is the error that a write met; settle deals with it.
 	failed http2.Err
+	// unopened counts upgrades that wait for the server's settings.
+	unopened int
 	// holding: the end of what runs will settle. scheduled: Run is to come.
 	holding, scheduled bool
 	// spilling: output is being written while a stream is in the middle of a call.
@@ -217,6 +219,7 @@ func (c *h2Client) stop() {
 func (c *h2Client) abandon() {
 	c.holding = true
 	c.h2.Close(http2.ErrClosed)
+	c.dropUnopened()
 	c.stop()
 	c.holding = false
 	c.w.FlushHeads()
@@ -265,6 +268,8 @@ func (c *h2Client) OnStream(r *pool.Request) {
 	a := r.Owner.(*attempt)
 	refused := reason.Overflow
 	switch {
+	case a.st.tun.kind == upgradeTunnel && a.st.tun.body: // UP-17
+		refused = reason.UpgradeBody
 	case !c.h2.CanOpen(): // the numbers are used up
 		refused = reason.UpstreamRefused
 		c.mc.Retire()

@@ -57,11 +57,12 @@ func (s *clientStream) whole() bool { return s.rxEnd || s.rxTrailers }
 // held says whether something of the response waits for the client.
 func (s *clientStream) held() bool { return s.rx.Len() > 0 || s.whole() }
 
-// requestHead opens the stream. HTTP/2 has no upgrades but those by extended CONNECT, which no route
-// enables.
+// requestHead opens the stream.
 func (s *clientStream) requestHead(h *header.Head, end bool) {
 	c, info := s.c, s.a.info
-	h.HasUpgrade = false
+	if h.HasUpgrade && !s.mayUpgrade() {
+		return
+	}
 	now := c.w.Loop.Now()
 	info.UpstreamTxBegin = now
 	before := len(c.h2.Output())
@@ -80,6 +81,9 @@ func (s *clientStream) requestHead(h *header.Head, end bool) {
 func (s *clientStream) sent() {
 	s.a.sent = true
 	s.a.info.UpstreamTxEnd = s.c.w.Loop.Now()
+	if s.a.ended {
+		s.later()
+	}
 }
 
 // requestData writes what the windows and the socket take; the rest waits.
@@ -146,7 +150,9 @@ func (s *clientStream) above() bool { return s.c.mc != nil && s.c.mc.Above() }
 
 // full says whether the client's sending should pause. What waits for a window may be as much as the
 // buffer limit, and not more than streamHighBytes.
-func (s *clientStream) full() bool { return s.above() || s.tx.Len() > 0 && s.tx.Len() >= s.high() }
+func (s *clientStream) full() bool {
+	return s.hs == nil || s.above() || s.tx.Len() > 0 && s.tx.Len() >= s.high()
+}
 
 func (s *clientStream) high() int {
 	return min(streamHighBytes, int(s.c.up.C.Conf.PerConnectionBufferLimitBytes))
@@ -188,7 +194,14 @@ func (s *clientStream) pump() {
 // resume implements upstream: what waits goes on after the event that called.
 func (s *clientStream) resume() {
 	s.paused = false
-	if s.held() && !s.isReady {
+	if s.held() {
+		s.later()
+	}
+}
+
+// later puts the stream on the list of those that go on, after the event that called.
+func (s *clientStream) later() {
+	if !s.isReady {
 		s.isReady = true
 		s.nextReady, s.c.ready = s.c.ready, s
 		s.c.schedule()
@@ -200,13 +213,17 @@ func (s *clientStream) resume() {
 func (s *clientStream) deliver() {
 	a := s.a
 	st := a.st
+	if a.ended {
+		s.endTunnel()
+		return
+	}
 	var piece [1][]byte
 	for !s.paused && s.rx.Peek(piece[:]) > 0 {
 		p := piece[0]
 		if s.rxEnd && len(p) == s.rx.Len() {
 			rx := s.rx
 			s.rx = buf.Chain{}
-			a.finished()
+			a.responseEnds()
 			st.onResponseData(p, true)
 			rx.Release()
 			return
@@ -224,7 +241,7 @@ func (s *clientStream) deliver() {
 		a.finished()
 		st.onResponseTrailers()
 	case s.rxEnd:
-		a.finished()
+		a.responseEnds()
 		st.onResponseData(nil, true)
 	}
 }
@@ -242,7 +259,9 @@ func (s *clientStream) drop() {
 		s.tx.Release()
 	}
 	s.rx.Release()
-	c.h2.Release(s.hs)
+	if s.hs != nil {
+		c.h2.Release(s.hs)
+	}
 	c.w.Stats.GaugeAdd(c.stats.StreamsActive, -1)
 	if s.prev != nil {
 		s.prev.next = s.next
@@ -324,7 +343,7 @@ func (e *h2ClientEvents) OnHeaders(hs *http2.Stream, h *header.Head, end bool) {
 	st := a.st
 	a.anyByte = true
 	a.info.UpstreamHeaderBytesReceived += a.received(hs)
-	if h.Status < 200 {
+	if h.Status < 200 && h.Transfer != header.Tunnel {
 		if a.interimWanted(h.Status) {
 			st.onInformational(h)
 		}
@@ -367,7 +386,7 @@ func (e *h2ClientEvents) OnData(hs *http2.Stream, p []byte, end bool) {
 		s.rx.Append(p)
 		s.rxEnd = end
 	case end:
-		a.finished()
+		a.responseEnds()
 		st.onResponseData(p, true)
 	default:
 		st.onResponseData(p, false)
@@ -423,6 +442,7 @@ func (e *h2ClientEvents) OnSettings() {
 	if e.mc != nil {
 		e.mc.SetLimit(int(e.h2.StreamLimit()))
 	}
+	(*h2Client)(e).openUpgrades()
 }
 
 // OnPong ends the wait for a PING's answer.

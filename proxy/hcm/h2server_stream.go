@@ -130,6 +130,9 @@ var continueHead = func() *header.Head {
 func (e *h2Events) OnHeaders(hs *http2.Stream, hd *header.Head, end bool) {
 	h := (*h2Conn)(e)
 	st := h.beginStream(hs.Owner.(*serverStream))
+	if hd.Transfer == header.Tunnel {
+		st.beginTunnel()
+	}
 	if !end && hd.ContentLength >= 0 {
 		hd.Transfer = header.Length // what the other side has to write, whatever it speaks
 	}

@@ -1,8 +1,6 @@
 package hcm
 
 import (
-	"bytes"
-
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/proxy/filter"
@@ -30,8 +28,7 @@ func (st *stream) onRequestHead(end bool) {
 	st.normalizeHost()
 	st.findTable()
 	h := &st.req
-	upgrade := h.HasUpgrade && !isH2CUpgrade(h)
-	if e := http1.StripHopByHop(h, true, upgrade); e != 0 {
+	if e := http1.StripHopByHop(h, true, st.tun.kind == upgradeTunnel); e != 0 {
 		st.rejectHead(e)
 		return
 	}
@@ -43,10 +40,14 @@ func (st *stream) onRequestHead(end bool) {
 		st.info.RemoteAddress = addrPort(d.Trusted)
 	}
 	st.findRoute()
-	if c := st.cfg.filters; c != nil {
-		st.startFilters(c, upgrade, end)
-	} else {
-		st.routed(upgrade)
+	switch tunnel, refused := st.settleTunnel(end); {
+	case refused:
+	case st.tun.filters != nil:
+		st.startFilters(st.tun.filters, tunnel)
+	case st.cfg.filters != nil && !st.tun.ownFilters:
+		st.startFilters(st.cfg.filters, tunnel)
+	default:
+		st.routed()
 	}
 	if !st.over {
 		// What is still to come (a connection, the log line) reads the head after its bytes are gone.
@@ -71,9 +72,11 @@ func (st *stream) checkHead() reason.Reason {
 			return reason.MissingHost
 		}
 	}
-	if h.Method == header.MethodConnect {
-		// No route of this version enables CONNECT (UP-31, AMB-11).
-		return reason.UpgradeRefused
+	if st.tun.kind == connectTunnel {
+		if !st.cfg.upgrades.connect {
+			return reason.UpgradeRefused // AMB-11
+		}
+		return reason.None // it has no path
 	}
 	path := h.Bytes(h.Path)
 	if len(path) == 0 {
@@ -118,6 +121,7 @@ func (st *stream) redirectPath() {
 // normalizeHost applies HC-94.
 func (st *stream) normalizeHost() {
 	c, h := st.cfg.conf, &st.req
+	st.keepPort()
 	if !c.StripTrailingHostDot && !c.StripAnyHostPort && !c.StripMatchingHostPort {
 		return
 	}
@@ -134,11 +138,6 @@ func (st *stream) normalizeHost() {
 	}
 }
 
-// isH2CUpgrade says whether an upgrade asks for nothing but h2c, which is never honoured (UP-1).
-func isH2CUpgrade(h *header.Head) bool {
-	return bytes.EqualFold(h.Get(header.Upgrade), []byte("h2c"))
-}
-
 // onRequestData passes body bytes on; p is only valid during the call. The codec stops delivering
 // when the stream paused it.
 func (st *stream) onRequestData(p []byte, end bool) {
@@ -148,6 +147,10 @@ func (st *stream) onRequestData(p []byte, end bool) {
 		st.requestComplete()
 	}
 	if st.localReply || st.over {
+		return
+	}
+	if st.early(len(p)) {
+		st.fail(reason.EarlyConnectData, 0)
 		return
 	}
 	if x := st.filters; x != nil {
@@ -188,7 +191,7 @@ func (st *stream) onRequestTrailers() {
 
 // onUpstreamDrained says that the origin has taken what was waiting, or is there at last.
 func (st *stream) onUpstreamDrained() {
-	if st.over || !st.requestPaused {
+	if st.over || !st.requestPaused || st.tun.held {
 		return
 	}
 	st.requestPaused = false

@@ -80,7 +80,10 @@ func (st *stream) setAttemptCount(h *header.Head) {
 func (st *stream) sendHead(h *header.Head, end bool) {
 	st.cfg.forwarded.Response(h, &forwarded.ResponseFacts{Request: &st.req, Date: st.w.Date()})
 	st.info.DownstreamTxBegin = st.w.Loop.Now()
-	if st.request != halfDone {
+	tunnel := st.tun.kind != noTunnel && !st.localReply && st.answersTunnel(h)
+	if tunnel {
+		st.tunnelAnswer(h)
+	} else if st.request != halfDone {
 		st.w.Stats.Inc(st.cfg.stats.DownstreamRqResponseBeforeRqComplete)
 	}
 	st.setResponse(halfBody)
@@ -89,8 +92,11 @@ func (st *stream) sendHead(h *header.Head, end bool) {
 		st.info.End = st.info.DownstreamTxBegin
 	}
 	st.down.responseHead(st, h, end)
-	if end {
+	switch {
+	case end:
 		st.responseOver()
+	case tunnel:
+		st.tunnelUp()
 	}
 }
 
@@ -159,7 +165,7 @@ func (st *stream) onDownstreamDrained() {
 // given up: its rest would only be thrown away, and the codec must close (HC-30).
 func (st *stream) responseOver() {
 	st.chargeUpstream()
-	if st.request != halfDone {
+	if st.request != halfDone && !st.halfOpen() {
 		st.cancelUpstream()
 		st.setRequest(halfDone)
 	}

@@ -15,14 +15,9 @@ import (
 func addrPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 0) }
 
 // routed acts on the route that was found: answers by itself, or takes the request to its cluster.
-func (st *stream) routed(upgrade bool) {
+func (st *stream) routed() {
 	res := &st.route
 	s, hs := st.w.Stats, st.cfg.stats
-	if upgrade && res.Kind != route.NoRoute {
-		s.Inc(hs.DownstreamRqWsOnNonWsRoute)
-		st.sendLocalReply(reason.UpgradeRefused, 0, nil)
-		return
-	}
 	s.Inc(hs.RqTotal)
 	switch res.Kind {
 	case route.NoRoute:
@@ -58,7 +53,7 @@ func (st *stream) direct(r *route.Route) {
 func (st *stream) forward() {
 	action := st.route.Route.Config.Action
 	u := st.w.Cluster(st.route.Target.Cluster(&st.req))
-	if u == nil || u.SpeaksProxy() {
+	if u == nil || u.SpeaksProxy() && st.tun.connect == nil {
 		// Requests of several clients share a connection, which a PROXY header would give to one of them.
 		// The loader refuses routes that name such a cluster; cluster_header can still do so.
 		st.w.Stats.Inc(st.cfg.stats.NoCluster)
@@ -88,6 +83,8 @@ func (st *stream) forward() {
 		priority = conf.PriorityHigh
 	}
 	st.upstreamLimit = st.upstreamDuration()
+	st.holdPayload()
+	st.handshakeTimer()
 	st.att.start(e, priority)
 	if st.over || st.localReply {
 		return
@@ -206,11 +203,12 @@ func (st *stream) prepareUpstream(a *conf.RouteAction, hostname string) {
 	}
 	st.route.MutateRequest(h, &st.info, st.w.Loop.Scratch()[:0])
 	st.route.RewriteRequest(h, route.RewriteOptions{Info: &st.info, Hostname: hostname, SuppressEnvoyHeaders: suppress})
+	st.restorePort()
 }
 
 // requestSent starts the clock of the response: the request is complete and handed on (ROUTER-40).
 func (st *stream) requestSent() {
-	if st.info.Timeout > 0 && !st.over && st.response != halfDone {
+	if st.info.Timeout > 0 && !st.over && st.response != halfDone && st.tun.kind == noTunnel {
 		st.deadlines[deadlineResponse] = st.info.RequestEnd + int64(st.info.Timeout)
 		st.arm()
 	}

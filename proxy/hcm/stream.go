@@ -102,6 +102,7 @@ type stream struct {
 	replyType, replyGRPC string
 
 	cluster *worker.Upstream
+	tun     tunnel
 
 	// tlsName is what names the server to TLS, when the cluster wants that (wish.go).
 	tlsName []byte
@@ -142,7 +143,7 @@ func (st *stream) reset() {
 	}
 	st.table, st.route, st.hash = nil, route.Result{}, route.Hash{}
 	st.filters, st.replyType, st.replyGRPC = nil, "", ""
-	st.cluster = nil
+	st.cluster, st.tun = nil, tunnel{}
 	st.idle, st.upstreamLimit, st.lastMove = 0, 0, 0
 	st.deadlines = [numDeadlines]int64{}
 }
@@ -199,6 +200,9 @@ func (st *stream) OnTimer(*wheel.Timer) {
 	}
 	now := st.w.Loop.Now()
 	st.lastMove = max(st.lastMove, st.att.upload.LastMove(), st.att.download.LastMove())
+	if r := st.tun.relay; r != nil {
+		st.lastMove = max(st.lastMove, r.t.LastMove())
+	}
 	if d := st.deadlines[deadlineIdle]; d != 0 && d <= now {
 		st.deadlines[deadlineIdle] = st.lastMove + int64(st.idle)
 	}
@@ -212,7 +216,7 @@ func (st *stream) OnTimer(*wheel.Timer) {
 	case st.due(deadlineRequest, now):
 		st.timedOut(reason.RequestTimeout)
 	case st.due(deadlineIdle, now):
-		st.timedOut(reason.StreamIdle)
+		st.tunnelIdle()
 	default:
 		st.arm()
 	}
@@ -286,6 +290,7 @@ func (st *stream) finish(whole bool, r reason.Reason) {
 	}
 	st.over = true
 	st.cancelUpstream()
+	st.endTunnel()
 	st.info.Reason = r
 	if st.info.End == 0 {
 		st.info.End = st.w.Loop.Now()

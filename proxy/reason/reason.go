@@ -191,6 +191,10 @@ const (
 	GenericUnanswerable
 	GenericFilter
 	GenericOneWay
+	UpgradeBody
+	EarlyConnectData
+	UpstreamNoUpgrade
+	TunnelRefused
 	numReasons
 )
 
@@ -499,6 +503,23 @@ var Table = [numReasons]Entry{
 	GenericOneWay: {
 		Name: "generic_one_way", Details: "one_way",
 		Sentence: "Generic proxy: the request was passed on and asks for no response.",
+	},
+	UpgradeBody: {
+		Name: "upgrade_body", Flag: DownstreamProtocolError, Status: 400, Details: "http1.body_disallowed", Body: "Bad Request", Close: true,
+		Sentence: "An upgrade request with a body was to go to an HTTP/2 upstream, where such a request has none.",
+	},
+	EarlyConnectData: {
+		Name: "early_connect_data", Status: 400, Details: "early_connect_data", Close: true,
+		Sentence: "The client sent data before the answer to its CONNECT (reject_connect_request_early_data).",
+	},
+	UpstreamNoUpgrade: {
+		Name: "upstream_no_upgrade", Flag: UpstreamProtocolError, Status: 503, Details: "upstream_reset_before_response_started{protocol_error}",
+		Body: resetBody + "protocol error", Upstream: true,
+		Sentence: "The endpoint speaks HTTP/2 and takes no extended CONNECT, or the cluster does not have allow_connect.",
+	},
+	TunnelRefused: {
+		Name: "tunnel_refused", Flag: UpstreamConnectionFailure, Details: "tunnel_refused", Upstream: true,
+		Sentence: "The upstream did not answer the TCP proxy's CONNECT or POST with success (tunneling_config).",
 	},
 	Stopped: {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
 }

@@ -1,7 +1,7 @@
 package stats
 
 // HTTPStats is http.<stat_prefix>.: the connection manager's (http_codecs.md 5) and the router's
-// (router.md 11.1). Names that only HTTP/3, upgrades, the overload manager or tracing can
+// (router.md 11.1). Names that only HTTP/3, the overload manager or tracing can
 // move come with those, and there are no gauges of buffered bytes: to read one, a loop would have to
 // look at every connection.
 type HTTPStats struct {
@@ -46,6 +46,9 @@ type HTTPStats struct {
 	DownstreamRqRedirectedWithNormalizedPath Counter    `stat:"downstream_rq_redirected_with_normalized_path"`
 
 	DownstreamRqTooManyPrematureResets Counter `stat:"downstream_rq_too_many_premature_resets"`
+
+	DownstreamCxUpgradesTotal  Counter `stat:"downstream_cx_upgrades_total"`
+	DownstreamCxUpgradesActive Gauge   `stat:"downstream_cx_upgrades_active"`
 
 	DownstreamCxActive      Gauge `stat:"downstream_cx_active"`
 	DownstreamCxHTTP1Active Gauge `stat:"downstream_cx_http1_active"`

@@ -95,12 +95,14 @@ const (
 	DownstreamStart
 	DownstreamPeriodic
 	DownstreamEnd
+	DownstreamTunnelEstablished
 )
 
 // String returns the name as logs print it.
 func (t LogType) String() string {
 	return [...]string{
 		"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionStart", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic", "DownstreamEnd",
+		"DownstreamTunnelSuccessfullyEstablished",
 	}[t]
 }
 
