@@ -75,6 +75,10 @@ var elsewhere = map[reason.Reason]string{
 	reason.LocalConnectFailure: "TestDescriptorLimit: needs a process without descriptors",
 	reason.UpstreamRefused:     "TestHTTP2UpstreamEndings: only an HTTP/2 origin can say so",
 	reason.UpstreamReset:       "TestHTTP2UpstreamEndings: an HTTP/1 origin cannot reset a stream, only its connection (upstream_termination)",
+	reason.UpgradeBody:         "TestUP17Bodies: needs two proxies",
+	reason.EarlyConnectData:    "TestUP41EarlyData: needs a CONNECT",
+	reason.UpstreamNoUpgrade:   "TestUP12AllowConnect: only an HTTP/2 origin can be without it",
+	reason.TunnelRefused:       "TestTCP41RefusedTunnel: needs a proxy in front",
 	reason.DownstreamReset:     "TestH2Resets: an HTTP/1 client cannot reset a stream, only its connection (downstream_closed)",
 }
 
