@@ -162,7 +162,10 @@ func New(o Options) (*Server, error) {
 	s.tls = tlsio.New(tlsio.Options{})
 	s.clusters = cluster.NewManager(cluster.Options{
 		Stats: s.registry, Logger: o.Logger, HostsGone: s.hostsGone, ClustersGone: s.clustersGone, Secure: s.secure, Runtime: s.runtime,
+		HostsFailed: s.hostsFailed, Tallies: s.tallies,
 	})
+	node := o.Config.Node
+	s.clusters.SetLocal(o.Config.LocalCluster, node.Region, node.Zone, node.SubZone)
 	s.server = stats.NewServerStats(s.registry, func() int64 { return int64(time.Since(s.started) / time.Second) })
 	s.manager = stats.NewListenerManagerStats(s.registry)
 	for _, l := range group.Loops() {
@@ -345,6 +348,33 @@ func (s *Server) VisitWorkers(f func(w *worker.Worker)) {
 func (s *Server) hostsGone(c *cluster.Cluster, gone []*cluster.Host) {
 	for _, w := range s.workers {
 		s.onLoop(w, func() { w.ForgetHosts(c, gone) })
+	}
+}
+
+// hostsFailed is another: what idles towards unhealthy hosts is closed.
+func (s *Server) hostsFailed(c *cluster.Cluster, failed []*cluster.Host) {
+	for _, w := range s.workers {
+		s.onLoop(w, func() { w.DrainHosts(c, failed) })
+	}
+}
+
+// tallies gives the cluster manager what each loop counted of a cluster's hosts.
+func (s *Server) tallies(c *cluster.Cluster, add func(h *cluster.Host, l *cluster.HostLoad)) {
+	type one struct {
+		h *cluster.Host
+		l cluster.HostLoad
+	}
+	for _, w := range s.workers {
+		var part []one
+		ran := s.onLoop(w, func() {
+			w.VisitHosts(c, func(h *cluster.Host, l *cluster.HostLoad) { part = append(part, one{h, *l}) })
+		})
+		if !ran {
+			continue
+		}
+		for i := range part {
+			add(part[i].h, &part[i].l)
+		}
 	}
 }
 

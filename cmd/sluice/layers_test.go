@@ -22,7 +22,7 @@ var layers = map[string][]string{
 	"pool":           {"engine", "pool/obj"},
 	"proxy":          {"engine", "pool", "codec", "proxy", "-proxy/envoy", "-proxy/admin"},
 	"proxy/stats":    {"proxy", "github.com/VictoriaMetrics/metrics", "github.com/valyala/bytebufferpool", "-proxy/envoy"},
-	"proxy/cluster":  {"proxy", "golang.org/x/net/dns/dnsmessage", "github.com/cespare/xxhash/v2", "-proxy/envoy"},
+	"proxy/cluster":  {"proxy", "codec", "golang.org/x/net/dns/dnsmessage", "github.com/cespare/xxhash/v2", "-proxy/envoy"},
 	"proxy/secure":   {"proxy/conf", "proxy/stats", "github.com/fsnotify/fsnotify"},
 	"proxy/runtime":  {"proxy/conf", "proxy/stats", "github.com/fsnotify/fsnotify"},
 	"proxy/ondemand": {"proxy/cluster", "proxy/conf", "github.com/fsnotify/fsnotify"},

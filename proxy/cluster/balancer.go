@@ -11,14 +11,17 @@ import (
 // Loop-owned. Picking allocates nothing, except for the first pick after the
 // hosts changed and the first of a subset.
 type Balancer struct {
-	cluster *Cluster
-	seed    uint64
-	choices int
-	policy  conf.LBPolicy
-	shard   *stats.Shard
+	cluster  *Cluster
+	seed     uint64
+	choices  int
+	fullScan bool
+	policy   conf.LBPolicy
+	shard    *stats.Shard
 
 	hashes  bool   // the policy looks hosts up by a hash
 	balance uint64 // hash_balance_factor, percent; 0 off
+	slow    *slowStart
+	failing bool // fail_traffic_on_panic
 
 	set       *HostSet
 	whole     lane
@@ -43,7 +46,7 @@ type portion struct {
 }
 
 // group is the hosts that get one share of the requests: the healthy or the
-// degraded ones of a level, or all of them in a panic. It is made when first used.
+// degraded ones of a level, or all of them in a panic; or those of one locality. It is made when first used.
 type group struct {
 	made  bool
 	panic bool
@@ -54,15 +57,24 @@ type group struct {
 	table table       // when the policy looks hosts up by a hash; else nil
 	// weight is the sum of the hosts', for hash_balance_factor.
 	weight float64
+	// slowUntil is when the last host of the group has its whole weight; 0: all have.
+	slowUntil int64
+
+	// localities are groups of their own, which turns shares out by weight, or zone as it says.
+	localities []group
+	turns      *schedule
+	zone       *zoneRoute
 }
 
 // NewBalancer returns a balancer for c. seed sets where the rotation starts, so
 // that loops do not all begin with the first host.
 func NewBalancer(c *Cluster, seed uint64) *Balancer {
+	k := c.Conf
 	return &Balancer{
-		cluster: c, seed: seed, policy: c.Conf.LB,
-		choices: max(2, int(c.Conf.LeastRequestChoices)),
-		hashes:  hashes(c.Conf.LB), balance: uint64(c.Conf.HashBalanceFactor),
+		cluster: c, seed: seed, policy: k.LB, slow: c.slow,
+		choices: max(2, int(k.LeastRequestChoices)), fullScan: k.LeastRequestFullScan,
+		hashes: hashes(k.LB), balance: uint64(k.HashBalanceFactor),
+		failing: k.ZoneAware != nil && k.ZoneAware.FailOnPanic,
 	}
 }
 
@@ -134,10 +146,21 @@ func (b *Balancer) pickOnce(l *lane, key uint64, again int, c *Choice) *Host {
 	}
 	if g.panic {
 		b.count(b.cluster.Stats.LbHealthyPanic)
+		if b.failing {
+			return nil
+		}
+	}
+	if g.localities != nil {
+		g = b.locality(g, key)
+	}
+	if g.slowUntil != 0 {
+		return b.pickSlow(g, key)
 	}
 	switch {
 	case len(g.hosts) == 1:
 		return g.hosts[0]
+	case len(g.hosts) == 0:
+		return nil
 	case g.table != nil && b.balance > 0:
 		return g.bounded(key, g.table.pick(key, again), b.balance)
 	case g.table != nil:
@@ -145,14 +168,20 @@ func (b *Balancer) pickOnce(l *lane, key uint64, again int, c *Choice) *Host {
 	case b.policy == conf.Random:
 		return g.hosts[draw(key, len(g.hosts))]
 	case b.policy == conf.LeastRequest && g.edf == nil:
+		if b.fullScan {
+			return g.leastOfAll(key)
+		}
 		return g.leastOf(key, b.choices)
 	case b.policy == conf.LeastRequest:
-		return g.edf.nextByLoad()
+		return g.hosts[g.edf.nextBy(varies{bias: b.bias()})]
 	case g.edf != nil:
-		return g.edf.next()
+		return g.hosts[g.edf.next()]
 	}
 	return g.rotate()
 }
+
+// bias is active_request_bias; a negative one counts as none.
+func (b *Balancer) bias() float64 { return max(0, b.cluster.bias()) }
 
 // choose returns the group a request with these random bits belongs to; -1: there is no host.
 func (l *lane) choose(random uint64) int {
@@ -236,6 +265,24 @@ func (g *group) leastOf(random uint64, choices int) *Host {
 	return g.hosts[best]
 }
 
+// leastOfAll looks at every host and takes one of those with the fewest active requests, each with the
+// same chance (FULL_SCAN). O(hosts).
+func (g *group) leastOfAll(random uint64) *Host {
+	best, equals := 0, uint64(1)
+	for i := 1; i < len(g.loads); i++ {
+		switch n := g.loads[i].RqActive; {
+		case n < g.loads[best].RqActive:
+			best, equals = i, 1
+		case n == g.loads[best].RqActive:
+			equals++
+			if random = mix(random); random%equals == 0 {
+				best = i
+			}
+		}
+	}
+	return g.hosts[best]
+}
+
 // adopt takes a new host set over. Loads of hosts that stay are kept.
 func (b *Balancer) adopt(set *HostSet) {
 	b.set = set
@@ -275,35 +322,6 @@ func (b *Balancer) dropLoads() {
 	for i, h := range present {
 		if h == nil || b.owners[i] != h {
 			b.loads[i], b.owners[i] = nil, nil
-		}
-	}
-}
-
-// makeGroup fills in group n of a lane. Cold: once for each set of hosts.
-func (b *Balancer) makeGroup(l *lane, n int) {
-	level, kind := &l.part.levels[n/numKinds], n%numKinds
-	hosts := level.usable(kind)
-	g := &l.groups[n]
-	*g = group{made: true, hosts: hosts, table: level.tables[kind], panic: level.Panic, next: int(b.seed % uint64(len(hosts)))}
-	if b.policy == conf.Random || b.hashes && b.balance == 0 {
-		return
-	}
-	g.loads = make([]*HostLoad, len(hosts))
-	equal := true
-	for i, h := range hosts {
-		g.loads[i] = b.Load(h)
-		equal = equal && h.Weight == hosts[0].Weight
-	}
-	g.weight = float64(totalWeight(hosts))
-	if equal || b.hashes {
-		return
-	}
-	g.edf = newSchedule(hosts, g.loads)
-	for range g.next {
-		if b.policy == conf.LeastRequest {
-			g.edf.nextByLoad()
-		} else {
-			g.edf.next()
 		}
 	}
 }

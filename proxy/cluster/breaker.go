@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
@@ -20,14 +21,14 @@ type Breaker struct {
 // count requests do not slow down those that count connections.
 type resource struct {
 	used  atomic.Int64
-	limit int64
+	limit *runtime.Uint
 	_     [48]byte
 }
 
 func (r *resource) try() bool {
 	for {
 		n := r.used.Load()
-		if n >= r.limit {
+		if n >= r.most() {
 			return false
 		}
 		if r.used.CompareAndSwap(n, n+1) {
@@ -36,28 +37,34 @@ func (r *resource) try() bool {
 	}
 }
 
+// most is the limit now: runtime may change it. One atomic load.
+func (r *resource) most() int64 { return int64(min(r.limit.Load(), math.MaxInt64)) }
+
 func (r *resource) force()   { r.used.Add(1) }
 func (r *resource) release() { r.used.Add(-1) }
 
 // open is the value of the *_open gauges: 1 when one more would be refused.
 func (r *resource) open() int64 {
-	if r.used.Load() >= r.limit {
+	if r.used.Load() >= r.most() {
 		return 1
 	}
 	return 0
 }
 
 // remaining is the value of the remaining_* gauges.
-func (r *resource) remaining() int64 { return max(0, r.limit-r.used.Load()) }
+func (r *resource) remaining() int64 { return max(0, r.most()-r.used.Load()) }
 
-// NewBreaker returns a breaker with nothing in use.
-func NewBreaker(c conf.Breaker) *Breaker {
+// NewBreaker returns a breaker with nothing in use and limits that stay.
+func NewBreaker(c conf.Breaker) *Breaker { return newBreaker(c, nil, "") }
+
+// newBreaker returns a breaker whose limits are runtime values under prefix, which ends in a dot.
+func newBreaker(c conf.Breaker, l *runtime.Loader, prefix string) *Breaker {
 	b := new(Breaker)
-	b.connections.limit = int64(c.MaxConnections)
-	b.pending.limit = int64(c.MaxPendingRequests)
-	b.requests.limit = int64(c.MaxRequests)
-	b.retries.limit = int64(c.MaxRetries)
-	b.pools.limit = int64(c.MaxConnectionPools)
+	b.connections.limit = l.Uint(prefix+"max_connections", uint64(c.MaxConnections))
+	b.pending.limit = l.Uint(prefix+"max_pending_requests", uint64(c.MaxPendingRequests))
+	b.requests.limit = l.Uint(prefix+"max_requests", uint64(c.MaxRequests))
+	b.retries.limit = l.Uint(prefix+"max_retries", uint64(c.MaxRetries))
+	b.pools.limit = l.Uint(prefix+"max_connection_pools", uint64(c.MaxConnectionPools))
 	return b
 }
 
@@ -134,10 +141,12 @@ type HostBreaker struct {
 
 func newHostBreaker(b *Breaker, maxConnections uint32) *HostBreaker {
 	h := &HostBreaker{Breaker: b}
-	h.host.limit = int64(maxConnections)
+	limit := uint64(maxConnections)
 	if maxConnections == 0 {
-		h.host.limit = math.MaxInt64
+		limit = math.MaxInt64
 	}
+	var fixed *runtime.Loader
+	h.host.limit = fixed.Uint("", limit)
 	return h
 }
 

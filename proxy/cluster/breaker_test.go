@@ -157,7 +157,7 @@ func TestBreakerGauges(t *testing.T) {
 	c := conf.NewCluster("c")
 	c.Breakers[conf.PriorityDefault] = conf.Breaker{MaxConnections: 1, MaxPendingRequests: 2, MaxRequests: 3, MaxRetries: 4, MaxConnectionPools: 1, TrackRemaining: true}
 	k := newCluster(c, r, nil)
-	k.show(r)
+	k.publish(r)
 	const d, h = "cluster.c.circuit_breakers.default.", "cluster.c.circuit_breakers.high."
 	k.Breakers[conf.PriorityDefault].TryConnection(false)
 	k.Breakers[conf.PriorityDefault].TryRequest()

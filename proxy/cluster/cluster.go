@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
@@ -21,6 +22,10 @@ type Cluster struct {
 	subsetStats   *stats.SubsetStats   // nil without subsets
 	ringHashStats *stats.RingHashStats // nil unless RING_HASH
 	maglevStats   *stats.MaglevStats   // nil unless MAGLEV
+	zoneStats     *stats.ZoneStats     // nil unless zone aware
+
+	knobs knobs
+	slow  *slowStart // nil: off
 
 	hosts atomic.Pointer[HostSet] // never nil
 
@@ -32,19 +37,54 @@ type Cluster struct {
 	indexes int        // indexes ever given
 	// published says that loops can see the cluster: then its gauges are its own.
 	published bool
-	discovery *discovery // nil for STATIC
+	discovery *discovery                      // nil for STATIC
+	monitor   *monitor                        // nil without health checks and outlier detection; does not change
+	gone      func(c *Cluster, hosts []*Host) // hears of hosts that left by themselves
+	used      atomic.Bool
+	merging   updateMerge
+	zoneOf    func() *zoneView // what zone aware routing knows now; nil: off
 	// settled is closed when the cluster serves, or never will.
 	settled chan struct{}
+}
+
+// Use notes that the cluster has had a connection, which health checks mind (no_traffic_interval).
+func (c *Cluster) Use() {
+	if !c.used.Load() {
+		c.used.Store(true)
+	}
 }
 
 // Hosts returns the present hosts. One atomic load.
 func (c *Cluster) Hosts() *HostSet { return c.hosts.Load() }
 
-func newCluster(c *conf.Cluster, r *stats.Registry, t *transports) *Cluster {
-	name := statName(c)
+// surroundings are what a cluster gets from its manager.
+type surroundings struct {
+	stats   *stats.Registry
+	runtime *runtime.Loader
+	manager *stats.ClusterManagerStats
+	// zone returns what a zone aware cluster knows of the local one; nil: there is none.
+	zone       func(c *Cluster) *zoneView
+	transports *transports
+	// monitor returns what watches the cluster's health; nil: nothing.
+	monitor func(c *Cluster) *monitor
+}
+
+func makeCluster(c *conf.Cluster, s surroundings) *Cluster {
+	name, r, t := statName(c), s.stats, s.transports
 	k := &Cluster{
 		Conf: c, Stats: stats.NewClusterStats(r, name), Codes: stats.NewCodeStats(r, statPrefix(name)),
 		targets: make([][]*Host, len(c.Endpoints)), settled: make(chan struct{}), transports: t,
+		knobs: newKnobs(s.runtime, c),
+	}
+	k.merging.stats = s.manager
+	if c.SlowStart != nil {
+		k.slow = &slowStart{window: int64(c.SlowStart.Window), min: c.SlowStart.MinPercent / 100, aggression: k.knobs.aggression}
+	}
+	if c.ZoneAware != nil {
+		k.zoneStats = stats.NewZoneStats(r, name)
+		if s.zone != nil {
+			k.zoneOf = func() *zoneView { return s.zone(k) }
+		}
 	}
 	if hasSubsets(c) {
 		k.subsetStats = stats.NewSubsetStats(r, name)
@@ -56,13 +96,16 @@ func newCluster(c *conf.Cluster, r *stats.Registry, t *transports) *Cluster {
 		k.maglevStats = stats.NewMaglevStats(r, name)
 	}
 	for i := range k.Breakers {
-		k.Breakers[i] = NewBreaker(c.Breakers[i])
+		k.Breakers[i] = newBreaker(c.Breakers[i], s.runtime, "circuit_breakers."+c.Name+"."+[...]string{"default.", "high."}[i])
+	}
+	if s.monitor != nil {
+		k.monitor = s.monitor(k)
 	}
 	for i, e := range c.Endpoints {
 		if e.Address.IP.IsValid() || e.Address.Pipe != "" {
 			h := newHost(e, e.Address.IP)
 			h.begins(t.of(e))
-			k.admit(h)
+			k.admit(h, e)
 			k.targets[i] = []*Host{h}
 		}
 	}
@@ -83,9 +126,9 @@ func statName(c *conf.Cluster) string {
 // statPrefix is what the names of a cluster's series begin with.
 func statPrefix(name string) string { return "cluster." + stats.Clean(name) + "." }
 
-// show registers the breakers' gauges and fills in the membership's: from here on
+// publish registers the breakers' gauges and fills in the membership's: from here on
 // the cluster is the one its name means.
-func (c *Cluster) show(r *stats.Registry) {
+func (c *Cluster) publish(r *stats.Registry) {
 	prefix := statPrefix(statName(c.Conf)) + "circuit_breakers."
 	c.Breakers[conf.PriorityDefault].register(r, prefix+"default.", c.Conf.Breakers[conf.PriorityDefault].TrackRemaining)
 	c.Breakers[conf.PriorityHigh].register(r, prefix+"high.", c.Conf.Breakers[conf.PriorityHigh].TrackRemaining)
@@ -106,7 +149,7 @@ func (c *Cluster) gauges() {
 	c.Stats.MembershipTotal.Set(int64(len(set.Hosts)))
 	c.Stats.MembershipHealthy.Set(int64(len(set.Healthy)))
 	c.Stats.MembershipDegraded.Set(int64(len(set.Degraded)))
-	c.Stats.MembershipExcluded.Set(0)
+	c.Stats.MembershipExcluded.Set(int64(len(set.Excluded)))
 	c.Stats.MaxHostWeight.Set(int64(heaviest))
 	c.Stats.WarmingState.Set(0)
 	if set.subsets != nil {
@@ -135,4 +178,13 @@ func (c *Cluster) tableGauges(t table) {
 		s.MinEntriesPerHost.Set(int64(m.least))
 		s.MaxEntriesPerHost.Set(int64(m.most))
 	}
+}
+
+// plan returns how the hosts are balanced now.
+func (c *Cluster) plan() plan {
+	p := plan{conf: c.Conf, panicThreshold: min(100, c.knobs.panicThreshold.Load()), localities: c.Conf.LocalityWeighted}
+	if c.zoneOf != nil {
+		p.zone = c.zoneOf()
+	}
+	return p
 }

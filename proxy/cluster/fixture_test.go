@@ -223,3 +223,13 @@ func newRegistry() *stats.Registry { return stats.NewRegistry() }
 func endpointAt(n int, priority uint32) *conf.Endpoint {
 	return &conf.Endpoint{Address: addressOf(n), Weight: 1, Priority: priority}
 }
+
+// newCluster makes a cluster without a manager.
+func newCluster(c *conf.Cluster, r *stats.Registry, t *transports) *Cluster {
+	return makeCluster(c, surroundings{stats: r, transports: t})
+}
+
+// planOf is how a cluster that nobody manages balances.
+func planOf(c *conf.Cluster) plan {
+	return plan{conf: c, panicThreshold: c.PanicThreshold, localities: c.LocalityWeighted}
+}

@@ -29,7 +29,7 @@ func hashed(lb conf.LBPolicy, first uint16, weights []uint32, change func(c *con
 	}
 	r := stats.NewRegistry()
 	k := newCluster(c, r, nil)
-	k.show(r)
+	k.publish(r)
 	return k, r
 }
 
@@ -213,7 +213,7 @@ func TestMoreHostsThanTwoBytesCount(t *testing.T) {
 		binary.BigEndian.PutUint32(b[:], uint32(i))
 		hosts[i] = newHost(&conf.Endpoint{Weight: 1}, netip.AddrPortFrom(netip.AddrFrom4(b), 80))
 	}
-	m := newMaglev(c, hosts)
+	m := newMaglev(c, hosts, (&crowd{hosts: hosts}).hostWeights())
 	seen := make(map[int]bool)
 	for key := range m.size {
 		seen[m.pick(key, 0)] = true

@@ -37,9 +37,17 @@ type Host struct {
 	Secure *secure.Upstream
 	Proxy  *conf.UpstreamProxyProtocol
 
-	breakers [2]*HostBreaker
-	record   *record                        // nil: nobody minds what becomes of requests
-	moved    atomic.Pointer[netip.AddrPort] // nil until a LOGICAL_DNS host moved
+	breakers  [2]*HostBreaker
+	check     conf.EndpointHealthCheck
+	ejection  *ejection // nil without outlier detection
+	unchecked bool      // the cluster's mu: no active check is done
+	left      bool      // the cluster's mu: it is not in the cluster any more
+	record    *record   // nil: nobody minds what becomes of requests
+	// healthySince is when the host came, or became healthy, on slow start's clock; 0 is long ago.
+	healthySince   atomic.Int64
+	flags          atomic.Uint32 // HealthFlags but for those of Health
+	localityWeight uint32
+	moved          atomic.Pointer[netip.AddrPort] // nil until a LOGICAL_DNS host moved
 }
 
 // Address returns where to connect now; for LOGICAL_DNS the first address of the
@@ -62,7 +70,7 @@ func newHost(e *conf.Endpoint, addr netip.AddrPort) *Host {
 		Addr: addr, Pipe: e.Address.Pipe, Hostname: e.Hostname, Weight: max(1, e.Weight),
 		Region: e.Region, Zone: e.Zone, SubZone: e.SubZone,
 		Priority: e.Priority, Health: e.Health, Canary: e.Canary,
-		Metadata: e.Metadata,
+		Metadata: e.Metadata, localityWeight: e.LocalityWeight,
 	}
 	if h.Hostname == "" {
 		h.Hostname = e.Address.Host

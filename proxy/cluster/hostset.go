@@ -11,8 +11,9 @@ import (
 type HostSet struct {
 	// Version goes up with every set of the cluster.
 	Version uint64
-	// Hosts are all of them; Healthy and Degraded those with that configured health.
-	Hosts, Healthy, Degraded []*Host
+	// Hosts are all of them; Healthy and Degraded those that were at that time, Excluded those that do
+	// not count.
+	Hosts, Healthy, Degraded, Excluded []*Host
 	// Levels are the priorities, most preferred first. Never empty.
 	Levels []Level
 
@@ -22,7 +23,7 @@ type HostSet struct {
 
 // Level is the hosts of one priority and the share of requests they get.
 type Level struct {
-	Hosts, Healthy, Degraded []*Host
+	Hosts, Healthy, Degraded, Excluded []*Host
 	// HealthyLoad and DegradedLoad are percentages; over all levels they add up to
 	// 100, unless there is no host at all.
 	HealthyLoad, DegradedLoad uint32
@@ -31,87 +32,110 @@ type Level struct {
 
 	// available is the part of the hosts of each kind that is usable, in percent, overprovisioned.
 	available [numKinds]uint32
-	tables    [numKinds]table // of the hosts that get the loads; nil when the policy needs none
+	crowds    [numKinds]*crowd // who gets the loads; nil: nobody
 }
 
 // part is hosts that are balanced on their own: the whole cluster, or one subset
 // of it. Immutable.
 type part struct {
 	hosts  []*Host
+	states []HealthFlags // of hosts
 	levels []Level
 }
 
+// plan is how the parts of a cluster are made.
+type plan struct {
+	conf *conf.Cluster
+	// panicThreshold is in percent; 0: never.
+	panicThreshold float64
+	localities     bool      // share out by the weights of localities
+	zone           *zoneView // what zone aware routing needs to know; nil: off
+	// totals are the hosts of the whole cluster, for scale_locality_weight; nil: off.
+	totals map[levelPlace]int
+}
+
 // newHostSet makes the set that follows old, which may be nil; parts whose hosts
-// are the same are old's.
-func newHostSet(c *conf.Cluster, hosts []*Host, old *HostSet) *HostSet {
+// and their health are the same are old's.
+func newHostSet(p plan, hosts []*Host, old *HostSet) *HostSet {
 	s := &HostSet{Version: 1, Hosts: hosts}
 	var oldWhole *part
 	var oldSubsets *subsets
 	if old != nil {
 		s.Version, oldWhole, oldSubsets = old.Version+1, old.whole, old.subsets
 	}
-	for _, h := range hosts {
-		switch h.Health {
-		case conf.EndpointHealthy:
-			s.Healthy = append(s.Healthy, h)
-		case conf.EndpointDegraded:
-			s.Degraded = append(s.Degraded, h)
-		}
+	states := make([]HealthFlags, len(hosts))
+	for i, h := range hosts {
+		states[i] = h.Flags()
 	}
-	s.whole = newPart(c, hosts, oldWhole)
+	s.Healthy, s.Degraded, s.Excluded = sortOut(hosts, states)
+	s.whole = newPart(p, hosts, states, oldWhole)
 	s.Levels = s.whole.levels
-	if hasSubsets(c) {
-		s.subsets = newSubsets(c, s.whole, oldSubsets)
+	if hasSubsets(p.conf) {
+		s.subsets = newSubsets(p, s.whole, oldSubsets)
 	}
 	return s
 }
 
-func newPart(c *conf.Cluster, hosts []*Host, old *part) *part {
-	if old != nil && slices.Equal(old.hosts, hosts) {
-		return old
-	}
-	p := &part{hosts: hosts, levels: make([]Level, 1)}
-	for _, h := range hosts {
-		for int(h.Priority) >= len(p.levels) {
-			p.levels = append(p.levels, Level{})
+func sortOut(hosts []*Host, states []HealthFlags) (healthy, degraded, excluded []*Host) {
+	for i, h := range hosts {
+		switch f := states[i]; {
+		case f.Healthy():
+			healthy = append(healthy, h)
+		case f.Degraded():
+			degraded = append(degraded, h)
 		}
-		l := &p.levels[h.Priority]
-		l.Hosts = append(l.Hosts, h)
-		switch h.Health {
-		case conf.EndpointHealthy:
-			l.Healthy = append(l.Healthy, h)
-		case conf.EndpointDegraded:
-			l.Degraded = append(l.Degraded, h)
+		if states[i].Excluded() {
+			excluded = append(excluded, h)
 		}
 	}
-	distribute(p.levels)
-	for i := range p.levels {
-		l := &p.levels[i]
-		if len(l.Hosts) == 0 {
-			continue
-		}
-		if hosts := l.usable(healthyKind); len(hosts) > 0 {
-			l.tables[healthyKind] = newTable(c, hosts)
-		}
-		switch {
-		case l.Panic:
-			l.tables[degradedKind] = l.tables[healthyKind]
-		case len(l.Degraded) > 0:
-			l.tables[degradedKind] = newTable(c, l.Degraded)
-		}
-	}
-	return p
+	return healthy, degraded, excluded
 }
 
-// usable returns which hosts get the requests meant for those of one kind: in a panic all.
-func (l *Level) usable(kind int) []*Host {
-	switch {
-	case l.Panic:
-		return l.Hosts
-	case kind == healthyKind:
-		return l.Healthy
+func newPart(p plan, hosts []*Host, states []HealthFlags, old *part) *part {
+	if old != nil && p.zone == nil && slices.Equal(old.hosts, hosts) && slices.Equal(old.states, states) {
+		return old
 	}
-	return l.Degraded
+	out := &part{hosts: hosts, states: states, levels: make([]Level, 1)}
+	for i, h := range hosts {
+		for int(h.Priority) >= len(out.levels) {
+			out.levels = append(out.levels, Level{})
+		}
+		l := &out.levels[h.Priority]
+		l.Hosts = append(l.Hosts, h)
+		switch f := states[i]; {
+		case f.Healthy():
+			l.Healthy = append(l.Healthy, h)
+		case f.Degraded():
+			l.Degraded = append(l.Degraded, h)
+		}
+		if states[i].Excluded() {
+			l.Excluded = append(l.Excluded, h)
+		}
+	}
+	distribute(p, out.levels)
+	for i := range out.levels {
+		out.levels[i].gather(p, i == 0)
+	}
+	return out
+}
+
+// gather makes the crowds of a level. Levels without load have some, too: for requests that keep away
+// from the others.
+func (l *Level) gather(p plan, first bool) {
+	switch {
+	case len(l.Hosts) == 0:
+		return
+	case l.Panic:
+		all := newCrowd(p, l, l.Hosts, false)
+		l.crowds = [numKinds]*crowd{all, all}
+		return
+	}
+	if len(l.Healthy) > 0 {
+		l.crowds[healthyKind] = newCrowd(p, l, l.Healthy, first)
+	}
+	if len(l.Degraded) > 0 {
+		l.crowds[degradedKind] = newCrowd(p, l, l.Degraded, false)
+	}
 }
 
 func (l *Level) load(kind int) uint32 {
@@ -125,8 +149,8 @@ func (l *Level) load(kind int) uint32 {
 func (p *part) table() table {
 	for kind := range numKinds {
 		for i := range p.levels {
-			if l := &p.levels[i]; l.load(kind) > 0 && l.tables[kind] != nil {
-				return l.tables[kind]
+			if l := &p.levels[i]; l.load(kind) > 0 && l.crowds[kind] != nil {
+				return l.crowds[kind].table
 			}
 		}
 	}

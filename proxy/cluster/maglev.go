@@ -29,14 +29,14 @@ type claim struct {
 	slots              uint64
 }
 
-func newMaglev(c *conf.Cluster, hosts []*Host) *maglev {
+func newMaglev(c *conf.Cluster, hosts []*Host, weights []float64) *maglev {
 	m := &maglev{size: c.MaglevTableSize}
 	if len(hosts) == 1 {
 		m.least, m.most = 1, 1
 		return m
 	}
 	slots := make([]uint32, m.size) // host + 1, 0 is free
-	claims := newClaims(c, hosts)
+	claims := newClaims(c, hosts, weights)
 	fill(slots, claims)
 	m.least = m.size
 	for i := range claims {
@@ -57,15 +57,15 @@ func newMaglev(c *conf.Cluster, hosts []*Host) *maglev {
 }
 
 // newClaims sorts by key: then the order of the hosts does not move anyone.
-func newClaims(c *conf.Cluster, hosts []*Host) []claim {
-	claims, sum := make([]claim, len(hosts)), float64(totalWeight(hosts))
+func newClaims(c *conf.Cluster, hosts []*Host, weights []float64) []claim {
+	claims := make([]claim, len(hosts))
 	second := xxhash.NewWithSeed(1)
 	for i, h := range hosts {
 		key := hashKey(h, c.HashByHostname)
 		second.ResetWithSeed(1)
 		_, _ = second.WriteString(key)
 		claims[i] = claim{
-			host: uint32(i), key: key, weight: float64(h.Weight) / sum,
+			host: uint32(i), key: key, weight: weights[i],
 			offset: xxhash.Sum64String(key) % c.MaglevTableSize,
 			skip:   second.Sum64()%(c.MaglevTableSize-1) + 1,
 		}

@@ -29,6 +29,12 @@ type Options struct {
 	// HostsGone hears of hosts that left a cluster, so that the loops' pools for
 	// them drain. May be nil.
 	HostsGone func(c *Cluster, gone []*Host)
+	// HostsFailed hears of hosts that active health checks found unhealthy, so that their connections go. May
+	// be nil.
+	HostsFailed func(c *Cluster, failed []*Host)
+	// Tallies gives what each loop counted of each host of c, for outlier detection. It may wait for loops.
+	// nil: nothing.
+	Tallies func(c *Cluster, add func(h *Host, l *HostLoad))
 	// ClustersGone hears of clusters that were removed or replaced, after loops can
 	// no longer look them up. May be nil.
 	ClustersGone func(gone []*Cluster)
@@ -50,10 +56,11 @@ type Options struct {
 //	(conf) ------------------------> warming ----------------> active (in the Set)
 //	          no names, or no wait --------------------------> active
 type Manager struct {
-	o     Options
-	stats *stats.ClusterManagerStats
-	set   atomic.Pointer[Set]
-	turns chan struct{}
+	o      Options
+	stats  *stats.ClusterManagerStats
+	set    atomic.Pointer[Set]
+	turns  chan struct{}
+	checks chan struct{} // health checks under way
 
 	ctx     context.Context
 	stop    context.CancelFunc
@@ -61,17 +68,22 @@ type Manager struct {
 
 	demands *demands
 
+	// local is the cluster this process is one of; nil: none.
+	local atomic.Pointer[Cluster]
+
 	applying sync.Mutex // one Apply or Close at a time, with its callbacks
 
 	mu         sync.Mutex // below
 	configured []*conf.Cluster
 	// opened are contexts for clusters that settle is about to make; guarded by applying.
-	opened  map[*conf.Cluster]*transports
-	found   map[string]foundCluster // on demand; a configured one of the same name goes first
-	active  map[string]*Cluster
-	warming map[string]*Cluster
-	ready   chan struct{}   // closed when nothing that was waited for warms
-	unused  map[string]bool // stat names of removed clusters that are still shown
+	opened     map[*conf.Cluster]*transports
+	found      map[string]foundCluster // on demand; a configured one of the same name goes first
+	active     map[string]*Cluster
+	warming    map[string]*Cluster
+	ready      chan struct{} // closed when nothing that was waited for warms
+	localName  string
+	localPlace place
+	unused     map[string]bool // stat names of removed clusters that are still shown
 }
 
 // NewManager returns a manager with no cluster.
@@ -86,7 +98,7 @@ func NewManager(o Options) *Manager {
 		o.ClustersGone = func([]*Cluster) {}
 	}
 	m := &Manager{
-		o: o, stats: stats.NewClusterManagerStats(o.Stats), turns: make(chan struct{}, maxLookups),
+		o: o, stats: stats.NewClusterManagerStats(o.Stats), turns: make(chan struct{}, maxLookups), checks: make(chan struct{}, maxChecks),
 		active: make(map[string]*Cluster), warming: make(map[string]*Cluster),
 		ready: make(chan struct{}), unused: make(map[string]bool), opened: make(map[*conf.Cluster]*transports), found: make(map[string]foundCluster),
 	}
@@ -253,9 +265,13 @@ func (m *Manager) add(conf *conf.Cluster) (replaced *Cluster) {
 			conf = &without
 		}
 	}
-	c := newCluster(conf, m.o.Stats, t)
+	c := makeCluster(conf, m.surroundings(t))
+	c.gone = m.hostsChanged
+	if c.monitor != nil {
+		c.monitor.start()
+	}
 	m.startDiscovery(c)
-	if c.discovery != nil && conf.WaitForWarm {
+	if (c.discovery != nil || conf.HealthCheck != nil) && conf.WaitForWarm {
 		m.warming[conf.Name] = c
 		c.Stats.WarmingState.Set(1)
 		m.waiters.Go(func() { m.awaitWarm(c) })
@@ -264,6 +280,25 @@ func (m *Manager) add(conf *conf.Cluster) (replaced *Cluster) {
 	replaced = m.active[conf.Name]
 	m.activate(c)
 	return replaced
+}
+
+func (m *Manager) surroundings(t *transports) surroundings {
+	return surroundings{stats: m.o.Stats, runtime: m.o.Runtime, manager: m.stats, transports: t, zone: m.zone, monitor: m.monitorOf}
+}
+
+func (m *Manager) monitorOf(c *Cluster) *monitor {
+	o, err := m.newMonitor(c)
+	if err != nil { // Validate refuses what is wrong
+		m.o.Logger.Error("health is not watched", "cluster", c.Conf.Name, "error", err)
+	}
+	return o
+}
+
+// healthChanged hears that hosts of c became usable, or are not any more.
+func (m *Manager) healthChanged(c *Cluster) {
+	if c == m.local.Load() {
+		m.localChanged()
+	}
 }
 
 func (m *Manager) startDiscovery(c *Cluster) {
@@ -280,6 +315,9 @@ func (m *Manager) startDiscovery(c *Cluster) {
 
 func (m *Manager) hostsChanged(c *Cluster, gone []*Host) {
 	m.stats.ClusterUpdated.Inc()
+	if c == m.local.Load() {
+		m.localChanged()
+	}
 	if len(gone) > 0 {
 		m.o.HostsGone(c, gone)
 	}
@@ -287,12 +325,23 @@ func (m *Manager) hostsChanged(c *Cluster, gone []*Host) {
 
 // awaitWarm makes c active when it is warm, unless it was dropped before.
 func (m *Manager) awaitWarm(c *Cluster) {
-	select {
-	case <-m.ctx.Done():
-		return
-	case <-c.discovery.ended:
-		return
-	case <-c.discovery.warm:
+	if d := c.discovery; d != nil {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-d.ended:
+			return
+		case <-d.warm:
+		}
+	}
+	if o := c.monitor; o != nil && o.checker != nil {
+		select {
+		case <-m.ctx.Done():
+			return
+		case <-o.stopping:
+			return
+		case <-o.awaitRound():
+		}
 	}
 	m.mu.Lock()
 	name := c.Conf.Name
@@ -317,12 +366,16 @@ func (m *Manager) activate(c *Cluster) {
 	}
 	m.active[c.Conf.Name] = c
 	close(c.settled)
-	c.show(m.o.Stats)
+	c.publish(m.o.Stats)
 }
 
 // publish shows the active clusters to the loops and tells who waits for warmth.
 func (m *Manager) publish() {
 	m.set.Store(newSet(m.active))
+	if local := m.active[m.localName]; m.localName != "" && local != m.local.Load() {
+		m.local.Store(local)
+		m.localChanged()
+	}
 	m.stats.ActiveClusters.Set(int64(len(m.active)))
 	m.stats.WarmingClusters.Set(int64(len(m.warming)))
 	isReady := false
@@ -372,8 +425,14 @@ func (m *Manager) releaseStats() {
 // end stops what c does in the background.
 func (c *Cluster) end() {
 	c.transports.release()
+	c.mu.Lock()
+	c.merging.drop()
+	c.mu.Unlock()
 	if c.discovery != nil {
 		c.discovery.stop()
+	}
+	if c.monitor != nil {
+		c.monitor.stop()
 	}
 	if s := c.hosts.Load().subsets; s != nil {
 		c.subsetStats.LbSubsetsRemoved.Add(uint64(len(s.all)))

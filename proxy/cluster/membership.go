@@ -20,30 +20,50 @@ func (c *Cluster) resolved(endpoint int, addrs []netip.AddrPort) (gone []*Host, 
 			return nil, h[0].move(addrs[0])
 		}
 	}
-	before := c.targets[endpoint]
+	before, left := c.targets[endpoint], []*Host(nil)
 	after := make([]*Host, 0, len(addrs))
+	stay := false // flags of hosts that are the same have changed
 	for _, h := range before {
-		if slices.Contains(addrs, h.Addr) {
+		switch wanted := slices.Contains(addrs, h.Addr); {
+		case wanted:
+			stay = h.mark(PendingRemoval, false) || stay
 			after = append(after, h)
-		} else {
+		case c.keeps(h):
+			stay = h.mark(PendingRemoval, true) || stay
+			after = append(after, h)
+		default:
 			c.free = append(c.free, h.Index)
+			left = append(left, h)
 		}
 	}
 	kept := len(after)
+	var came []*Host
 	for _, a := range addrs {
 		if !slices.ContainsFunc(after, func(h *Host) bool { return h.Addr == a }) {
 			h := newHost(e, a)
 			h.begins(c.transports.of(e))
-			c.admit(h)
+			c.admit(h, e)
+			came = append(came, h)
 			after = append(after, h)
 		}
 	}
 	if kept == len(before) && kept == len(after) {
+		if stay {
+			c.show(true)
+		}
 		return nil, false
+	}
+	if o := c.monitor; o != nil {
+		for _, h := range left {
+			o.leave(h)
+		}
+		for _, h := range came {
+			o.arrive(h)
+		}
 	}
 	c.targets[endpoint] = after
 	old := c.hosts.Load()
-	c.rebuild()
+	c.show(false)
 	present := make(map[*Host]bool)
 	for _, h := range c.hosts.Load().Hosts {
 		present[h] = true
@@ -54,8 +74,16 @@ func (c *Cluster) resolved(endpoint int, addrs []netip.AddrPort) (gone []*Host, 
 		}
 	}
 	c.Stats.MembershipChange.Inc()
-	c.gauges()
 	return gone, true
+}
+
+// keeps says whether a host that is not configured any more stays for now: with active health checks as
+// long as they find it healthy, unless ignore_health_on_host_removal says that it goes at once.
+func (c *Cluster) keeps(h *Host) bool {
+	if c.monitor == nil || c.monitor.checker == nil || c.Conf.DropUnhealthyOnRemoval || h.check.Disabled {
+		return false
+	}
+	return h.Flags()&(FailedActive|FailedConfigured|Draining) == 0
 }
 
 // move changes the address that new connections of a LOGICAL_DNS host go to.
@@ -67,8 +95,9 @@ func (h *Host) move(a netip.AddrPort) (changed bool) {
 	return true
 }
 
-// admit gives h an index and breakers.
-func (c *Cluster) admit(h *Host) {
+// admit gives h an index and breakers, and the health it begins with.
+func (c *Cluster) admit(h *Host, e *conf.Endpoint) {
+	c.prepare(h, e)
 	if n := len(c.free); n > 0 {
 		h.Index, c.free = c.free[n-1], c.free[:n-1]
 	} else {
@@ -83,15 +112,15 @@ func (c *Cluster) admit(h *Host) {
 // rebuild publishes the hosts of all endpoints as a new set. Of resolved hosts
 // with the same address and priority only the first counts, as in Envoy.
 func (c *Cluster) rebuild() {
-	type place struct {
+	type seat struct {
 		addr     netip.AddrPort
 		priority uint32
 	}
 	var hosts []*Host
-	seen := make(map[place]bool)
+	seen := make(map[seat]bool)
 	for _, target := range c.targets {
 		for _, h := range target {
-			at := place{h.Addr, h.Priority}
+			at := seat{h.Addr, h.Priority}
 			if c.Conf.Type != conf.ClusterStatic && seen[at] {
 				continue
 			}
@@ -99,7 +128,7 @@ func (c *Cluster) rebuild() {
 			hosts = append(hosts, h)
 		}
 	}
-	set := newHostSet(c.Conf, hosts, c.hosts.Load())
+	set := newHostSet(c.plan(), hosts, c.hosts.Load())
 	if set.subsets != nil {
 		c.subsetStats.LbSubsetsCreated.Add(uint64(set.subsets.created))
 		c.subsetStats.LbSubsetsRemoved.Add(uint64(set.subsets.removed))

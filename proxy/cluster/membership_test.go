@@ -18,7 +18,7 @@ func dnsCluster(kind conf.ClusterType, endpoints ...*conf.Endpoint) *Cluster {
 	c.Type, c.Endpoints = kind, endpoints
 	r := stats.NewRegistry()
 	k := newCluster(c, r, nil)
-	k.show(r)
+	k.publish(r)
 	return k
 }
 
@@ -108,7 +108,7 @@ func TestStaticHosts(t *testing.T) {
 		&conf.Endpoint{Address: addressOf(3), Health: conf.EndpointUnhealthy})
 	r := stats.NewRegistry()
 	k := newCluster(c, r, nil)
-	k.show(r)
+	k.publish(r)
 	expectHosts(t, k, "10.0.0.1:80", "10.0.0.1:80", "@app", "10.0.0.3:80")
 	pipe := k.Hosts().Hosts[2]
 	if pipe.Pipe != "@app" || pipe.Weight != 7 || pipe.Hostname != "h" || !pipe.Canary || pipe.Zone != "z" || pipe.Address().IsValid() {

@@ -1,35 +1,35 @@
 package cluster
 
-const (
-	// overprovisioningPercent is ClusterLoadAssignment.policy.overprovisioning_factor's default.
-	overprovisioningPercent = 140
-	// panicThresholdPercent is common_lb_config.healthy_panic_threshold's default.
-	panicThresholdPercent = 50
-)
-
 // distribute sets the loads and the panic of levels from their hosts.
 //
 // Availability of a level is min(100, 140 % of its healthy share), the same for
-// degraded hosts. Load goes to healthy hosts level by level, then to degraded
+// degraded hosts; excluded hosts count nowhere. Load goes to healthy hosts level by level, then to degraded
 // ones, each level taking its availability's part of the sum; what rounding
 // leaves goes to the first level that has any (CL-20, CL-21). Levels below the
-// panic threshold use all their hosts, but only when the sum is under 100 (CL-22).
-func distribute(levels []Level) {
+// panic threshold use all their hosts, but only when the sum is under 100 (CL-22); when all are, load goes
+// by the number of hosts.
+func distribute(p plan, levels []Level) {
 	sum := uint32(0)
 	for i := range levels {
 		l := &levels[i]
-		l.available[healthyKind] = availability(len(l.Healthy), len(l.Hosts))
-		l.available[degradedKind] = availability(len(l.Degraded), len(l.Hosts))
+		l.available[healthyKind] = l.availability(p, l.Healthy)
+		l.available[degradedKind] = l.availability(p, l.Degraded)
 		sum += l.available[healthyKind] + l.available[degradedKind]
 	}
 	sum = min(100, sum)
-	if sum < 100 {
+	if sum < 100 && p.panicThreshold > 0 {
+		panicking := 0
 		for i := range levels {
-			levels[i].Panic = panics(&levels[i])
+			if levels[i].Panic = levels[i].panics(p.panicThreshold); levels[i].Panic {
+				panicking++
+			}
+		}
+		if panicking == len(levels) {
+			distributePanic(levels)
+			return
 		}
 	}
 	if sum == 0 {
-		distributePanic(levels)
 		return
 	}
 	left := uint32(100)
@@ -46,22 +46,27 @@ func distribute(levels []Level) {
 	}
 }
 
-func availability(usable, total int) uint32 {
+// availability returns how much of a level's load hosts could take, in percent.
+func (l *Level) availability(p plan, hosts []*Host) uint32 {
+	usable, total := uint64(len(hosts)), uint64(len(l.Hosts)-len(l.Excluded))
+	if p.conf.WeightedPriorityHealth {
+		usable, total = totalWeight(hosts), totalWeight(l.Hosts)-totalWeight(l.Excluded)
+	}
 	if total == 0 {
 		return 0
 	}
-	return uint32(min(100, overprovisioningPercent*usable/total))
+	return uint32(min(100, uint64(p.conf.Overprovisioning)*usable/total))
 }
 
-func panics(l *Level) bool {
-	total := len(l.Hosts)
-	if total == 0 {
+func (l *Level) panics(threshold float64) bool {
+	total := len(l.Hosts) - len(l.Excluded)
+	if total <= 0 {
 		return true
 	}
-	return 100*len(l.Healthy)/total+100*len(l.Degraded)/total < panicThresholdPercent
+	return 100*float64(len(l.Healthy))/float64(total)+100*float64(len(l.Degraded))/float64(total) < threshold
 }
 
-// distributePanic shares by the number of hosts when none is usable anywhere.
+// distributePanic shares by the number of hosts.
 func distributePanic(levels []Level) {
 	total, left := 0, uint32(100)
 	for i := range levels {
@@ -84,7 +89,7 @@ func distributePanic(levels []Level) {
 
 func giveRest(levels []Level, left uint32) {
 	for i := range levels {
-		if len(levels[i].Healthy) > 0 && levels[i].HealthyLoad > 0 {
+		if levels[i].HealthyLoad > 0 {
 			levels[i].HealthyLoad += left
 			return
 		}

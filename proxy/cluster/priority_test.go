@@ -29,7 +29,7 @@ func levelsOf(shares ...share) []Level {
 			hosts = append(hosts, h)
 		}
 	}
-	return newHostSet(conf.NewCluster("c"), hosts, nil).Levels
+	return newHostSet(planOf(conf.NewCluster("c")), hosts, nil).Levels
 }
 
 func TestPriorityLoads(t *testing.T) {
@@ -50,7 +50,7 @@ func TestPriorityLoads(t *testing.T) {
 		{"CL-21 degraded after healthy", []share{{0, 100}, {100, 0}}, "0+0 100+0"},
 		{"CL-21 degraded takes what is left", []share{{50, 50}, {10, 0}}, "70+16 14+0"},
 		{"CL-21 only degraded", []share{{0, 100}}, "0+100"},
-		{"CL-21 rounding with degraded only", []share{{0, 20}, {0, 20}, {0, 20}}, "0+34! 0+33! 0+33!"},
+		{"CL-21 rounding with degraded only", []share{{0, 20}, {0, 20}, {0, 20}}, "34+0! 33+0! 33+0!"},
 		{"CL-22 no panic while the sum is 100", []share{{10, 0}, {100, 0}}, "14+0 86+0"},
 		{"CL-22 at the threshold: none", []share{{50, 0}}, "100+0"},
 		{"CL-22 under it", []share{{49, 0}}, "100+0!"},
@@ -86,7 +86,7 @@ func TestLoadsAlwaysAddUpTo100(t *testing.T) { // CL-20
 				})
 			}
 		}
-		set, sum := newHostSet(conf.NewCluster("c"), hosts, nil), uint32(0)
+		set, sum := newHostSet(planOf(conf.NewCluster("c")), hosts, nil), uint32(0)
 		for _, l := range set.Levels {
 			sum += l.HealthyLoad + l.DegradedLoad
 			if l.HealthyLoad+l.DegradedLoad > 0 && len(l.Hosts) == 0 {

@@ -27,10 +27,12 @@ type point struct {
 // a whole number for the lightest host, but no larger than maximum_ring_size. Then
 // numbers of points are not whole, and running sums say when the next host begins,
 // which depends on the order of the hosts.
-func newRing(c *conf.Cluster, hosts []*Host) *ring {
-	sum, lightest := float64(totalWeight(hosts)), 1.0
-	for _, h := range hosts {
-		lightest = min(lightest, float64(h.Weight)/sum)
+func newRing(c *conf.Cluster, hosts []*Host, weights []float64) *ring {
+	lightest := 1.0
+	for _, w := range weights {
+		if w > 0 {
+			lightest = min(lightest, w)
+		}
 	}
 	scale := min(math.Ceil(lightest*float64(c.RingHash.MinimumSize))/lightest, float64(c.RingHash.MaximumSize))
 	r := &ring{size: uint64(math.Ceil(scale))}
@@ -45,7 +47,7 @@ func newRing(c *conf.Cluster, hosts []*Host) *ring {
 	for i, h := range hosts {
 		text = append(append(text[:0], hashKey(h, c.HashByHostname)...), '_')
 		prefix, n := len(text), uint64(0)
-		wanted += scale * (float64(h.Weight) / sum)
+		wanted += scale * weights[i]
 		for ; made < wanted; made++ {
 			text = strconv.AppendUint(text[:prefix], n, 10)
 			r.points = append(r.points, point{hash(text), uint32(i)})

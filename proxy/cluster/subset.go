@@ -38,9 +38,11 @@ type draft struct {
 // whatever the fallback (Envoy).
 func hasSubsets(c *conf.Cluster) bool { return c.Subsets != nil && len(c.Subsets.Selectors) > 0 }
 
-func newSubsets(c *conf.Cluster, whole *part, old *subsets) *subsets {
+func newSubsets(p plan, whole *part, old *subsets) *subsets {
+	c := p.conf
+	inner := p.within(whole)
 	s := &subsets{conf: c.Subsets, index: make(map[uint64]int32)}
-	drafts := s.collect(whole.hosts)
+	drafts, states := s.collect(whole.hosts), statesOf(whole)
 	for i := range drafts {
 		d, before := &drafts[i], (*part)(nil)
 		if n := old.find(sumOf(d.pairs), d.pairs); n >= 0 {
@@ -48,7 +50,7 @@ func newSubsets(c *conf.Cluster, whole *part, old *subsets) *subsets {
 		} else {
 			s.created++
 		}
-		s.all[i].part = newPart(c, d.hosts, before)
+		s.all[i].part = newPart(inner, d.hosts, states.of(d.hosts), before)
 	}
 	if old != nil {
 		s.removed = len(old.all) - (len(s.all) - s.created)
@@ -65,7 +67,7 @@ func newSubsets(c *conf.Cluster, whole *part, old *subsets) *subsets {
 		if old != nil {
 			before = old.byDefault
 		}
-		s.byDefault = newPart(c, matching, before)
+		s.byDefault = newPart(inner, matching, states.of(matching), before)
 	}
 	return s
 }
@@ -179,4 +181,42 @@ func (s *subsets) selector(c *Criteria) *conf.SubsetSelector {
 		}
 	}
 	return nil
+}
+
+// hostStates are the states of a part's hosts.
+type hostStates map[*Host]HealthFlags
+
+func statesOf(p *part) hostStates {
+	out := make(hostStates, len(p.hosts))
+	for i, h := range p.hosts {
+		out[h] = p.states[i]
+	}
+	return out
+}
+
+func (s hostStates) of(hosts []*Host) []HealthFlags {
+	out := make([]HealthFlags, len(hosts))
+	for i, h := range hosts {
+		out[i] = s[h]
+	}
+	return out
+}
+
+// within returns the plan of subsets: localities count there when locality_weight_aware says so, scaled by
+// the part of their hosts that the subset has when scale_locality_weight does.
+func (p plan) within(whole *part) plan {
+	p.localities, p.zone = p.localities && p.conf.Subsets.LocalityAware, nil
+	if p.localities && p.conf.Subsets.ScaleLocality {
+		p.totals = make(map[levelPlace]int)
+		for _, h := range whole.hosts {
+			p.totals[levelPlace{placeOf(h), h.Priority}]++
+		}
+	}
+	return p
+}
+
+// levelPlace is a locality of a priority.
+type levelPlace struct {
+	place
+	priority uint32
 }

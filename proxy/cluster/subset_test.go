@@ -43,7 +43,7 @@ func dividedAs(s conf.Subsets, change func(c *conf.Cluster), metadata ...string)
 	}
 	r := stats.NewRegistry()
 	k := newCluster(c, r, nil)
-	k.show(r)
+	k.publish(r)
 	return k, r
 }
 

@@ -15,12 +15,12 @@ func hashes(lb conf.LBPolicy) bool { return lb == conf.RingHash || lb == conf.Ma
 
 // newTable makes the table of a cluster's policy for hosts, of which there is one
 // at least; nil when the policy needs none.
-func newTable(c *conf.Cluster, hosts []*Host) table {
+func newTable(c *conf.Cluster, hosts []*Host, weights []float64) table {
 	switch c.LB {
 	case conf.RingHash:
-		return newRing(c, hosts)
+		return newRing(c, hosts, weights)
 	case conf.Maglev:
-		return newMaglev(c, hosts)
+		return newMaglev(c, hosts, weights)
 	}
 	return nil
 }

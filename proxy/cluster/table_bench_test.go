@@ -14,7 +14,7 @@ func BenchmarkHostSet(b *testing.B) {
 			c, _ := hashed(lb, 1000, ones(hosts), nil)
 			b.Run(fmt.Sprint(name, " ", hosts), func(b *testing.B) {
 				for b.Loop() {
-					newHostSet(c.Conf, c.Hosts().Hosts, nil)
+					newHostSet(planOf(c.Conf), c.Hosts().Hosts, nil)
 				}
 			})
 			b.Run(fmt.Sprint(name, " ", hosts, " taken over by a loop"), func(b *testing.B) {

@@ -13,6 +13,8 @@ type Bootstrap struct {
 	Admin     *Admin // nil: no admin listener
 	Listeners []*Listener
 	Clusters  []*Cluster
+	// LocalCluster is the cluster this process is one of (cluster_manager.local_cluster_name); empty: none.
+	LocalCluster string
 	// Runtime is the merged static_layer values, dotted keys to text (layered_runtime): what the loader
 	// itself reads. What may change while the proxy runs is package runtime's.
 	Runtime map[string]string

@@ -14,6 +14,7 @@ const (
 	ClusterStatic ClusterType = iota
 	ClusterStrictDNS
 	ClusterLogicalDNS
+	ClusterOriginalDst
 )
 
 // LBPolicy is Cluster.lb_policy.
@@ -26,6 +27,7 @@ const (
 	Random
 	RingHash
 	Maglev
+	ClusterProvided
 )
 
 // DNSFamily is Cluster.dns_lookup_family.
@@ -46,10 +48,17 @@ type Cluster struct {
 	StatName string // alt_stat_name, else Name with ':' as '_'
 	Type     ClusterType
 	LB       LBPolicy
-	// LeastRequestChoices is least_request_lb_config.choice_count; 2.
-	LeastRequestChoices uint32
-	RingHash            RingHashOptions
-	MaglevTableSize     uint64 // 65537; a prime
+	// LeastRequestChoices is least_request_lb_config.choice_count; 2. LeastRequestFullScan looks at every
+	// host instead (selection_method FULL_SCAN).
+	LeastRequestChoices  uint32
+	LeastRequestFullScan bool
+	// LeastRequestBias is active_request_bias, the exponent of active requests where weights differ; 1.0.
+	LeastRequestBias RuntimeDouble
+	// SlowStart lets the share of new hosts grow; nil: off.
+	SlowStart *SlowStart
+	LBCommon
+	RingHash        RingHashOptions
+	MaglevTableSize uint64 // 65537; a prime
 	// HashBalanceFactor bounds the load of a host to that percentage of the average
 	// (consistent_hashing_lb_config.hash_balance_factor, 100 or more); 0 off.
 	HashBalanceFactor uint32
@@ -76,6 +85,16 @@ type Cluster struct {
 	// case) where a request has it.
 	AutoSNI, AutoSANValidation bool
 	SNIHeader                  string
+
+	// OriginalDst is for clusters of that type.
+	OriginalDst *OriginalDstOptions
+	// HealthCheck probes each host; nil: a host is as healthy as its configuration says.
+	HealthCheck *HealthCheck
+	// Outlier ejects hosts that fail more than the others; nil: off.
+	Outlier *OutlierDetection
+	// CloseOnHealthFailure is close_connections_on_host_health_failure; DropUnhealthyOnRemoval is
+	// ignore_health_on_host_removal.
+	CloseOnHealthFailure, DropUnhealthyOnRemoval bool
 
 	// Breakers holds the DEFAULT and the HIGH priority's limits.
 	Breakers [2]Breaker
@@ -122,8 +141,12 @@ type Endpoint struct {
 	// Health is the configured health_status: usable, degraded or not (clusters.md 2).
 	Health                EndpointHealth
 	Region, Zone, SubZone string
-	Priority              uint32
-	Canary                bool
+	// LocalityWeight is LocalityLbEndpoints.load_balancing_weight; 0: none.
+	LocalityWeight uint32
+	Priority       uint32
+	Canary         bool
+	// HealthCheck is health_check_config.
+	HealthCheck EndpointHealthCheck
 	// Metadata is the endpoint's envoy.lb metadata, SocketMetadata envoy.transport_socket_match; nil: none.
 	Metadata       LBMetadata
 	SocketMetadata LBMetadata
@@ -163,6 +186,12 @@ type Subsets struct {
 	Selectors     []SubsetSelector
 	PanicModeAny  bool
 	ListAsAny     bool
+	// LocalityAware balances by locality weights within a subset, ScaleLocality scales them by the part
+	// of the locality's hosts that the subset has.
+	LocalityAware, ScaleLocality bool
+	// MetadataFallback tries the criteria of the request's fallback_list, one after the other
+	// (metadata_fallback_policy FALLBACK_LIST).
+	MetadataFallback bool
 }
 
 // SubsetSelector makes a subset of each combination of values that endpoints have for its keys.
@@ -181,6 +210,8 @@ const (
 	EndpointHealthy EndpointHealth = iota
 	EndpointDegraded
 	EndpointUnhealthy
+	// EndpointDraining is EndpointUnhealthy, and does not count among the hosts of its priority.
+	EndpointDraining
 )
 
 // Breaker is one CircuitBreakers.Thresholds.
@@ -206,8 +237,9 @@ func NewCluster(name string, addresses ...netip.AddrPort) *Cluster {
 	const unlimited = 1<<32 - 1
 	b := Breaker{MaxConnections: 1024, MaxPendingRequests: 1024, MaxRequests: 1024, MaxRetries: 3, MaxConnectionPools: unlimited}
 	c := &Cluster{
-		Name: name, StatName: name, LeastRequestChoices: 2,
-		HTTP2: NewHTTP2Options(), RingHash: RingHashOptions{MinimumSize: 1024, MaximumSize: 8 << 20}, MaglevTableSize: 65537,
+		Name: name, StatName: name, LeastRequestChoices: 2, LeastRequestBias: RuntimeDouble{Value: 1},
+		LBCommon: NewLBCommon(),
+		HTTP2:    NewHTTP2Options(), RingHash: RingHashOptions{MinimumSize: 1024, MaximumSize: 8 << 20}, MaglevTableSize: 65537,
 		ConnectTimeout: 5 * time.Second, PerConnectionBufferLimitBytes: 1 << 20,
 		IdleTimeout: time.Hour, MaxResponseHeadersKiB: 80, MaxHeadersCount: 100,
 		Breakers: [2]Breaker{b, b}, DNSRefreshRate: 5 * time.Second,

@@ -7,12 +7,19 @@ import (
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
 
-// balancing compiles lb_policy and its parameters (clusters.md 3, 5).
+// balancing compiles load_balancing_policy, or lb_policy and its parameters (clusters.md 3, 5).
 func (c *compiler) balancing(m *clusterv3.Cluster, at place, out *conf.Cluster) {
+	c.commonBalancing(m, at, out)
+	if m.GetLoadBalancingPolicy() != nil {
+		c.policy(m.GetLoadBalancingPolicy(), at.field("load_balancing_policy"), out)
+		c.provided(at, out)
+		return
+	}
 	switch m.GetLbPolicy() {
 	case clusterv3.Cluster_LEAST_REQUEST:
 		out.LB = conf.LeastRequest
@@ -22,30 +29,12 @@ func (c *compiler) balancing(m *clusterv3.Cluster, at place, out *conf.Cluster) 
 		out.LB = conf.RingHash
 	case clusterv3.Cluster_MAGLEV:
 		out.LB = conf.Maglev
+	case clusterv3.Cluster_CLUSTER_PROVIDED:
+		out.LB = conf.ClusterProvided
+	case clusterv3.Cluster_LOAD_BALANCING_POLICY_CONFIG:
+		c.errs.at(at.field("lb_policy"), "LOAD_BALANCING_POLICY_CONFIG needs load_balancing_policy")
 	}
-	wants := func(lb conf.LBPolicy, field, name string) place {
-		if out.LB != lb {
-			c.errs.at(at.field(field), "needs lb_policy %s, not %s", name, m.GetLbPolicy())
-		}
-		return at.field(field)
-	}
-	switch lb := m.GetLbConfig().(type) {
-	case *clusterv3.Cluster_LeastRequestLbConfig_:
-		wants(conf.LeastRequest, "least_request_lb_config", "LEAST_REQUEST")
-		out.LeastRequestChoices = number(lb.LeastRequestLbConfig.GetChoiceCount(), out.LeastRequestChoices)
-	case *clusterv3.Cluster_RoundRobinLbConfig_:
-		wants(conf.RoundRobin, "round_robin_lb_config", "ROUND_ROBIN")
-	case *clusterv3.Cluster_RingHashLbConfig_:
-		c.ringHash(lb.RingHashLbConfig, wants(conf.RingHash, "ring_hash_lb_config", "RING_HASH"), out)
-	case *clusterv3.Cluster_MaglevLbConfig_:
-		here := wants(conf.Maglev, "maglev_lb_config", "MAGLEV")
-		if size := lb.MaglevLbConfig.GetTableSize(); size != nil {
-			out.MaglevTableSize = size.GetValue()
-			if !big.NewInt(int64(size.GetValue())).ProbablyPrime(0) { // exact below 2^64
-				c.errs.at(here.field("table_size"), "%d is not a prime", size.GetValue())
-			}
-		}
-	}
+	c.olderParameters(m, at, out)
 	if hashing := m.GetCommonLbConfig().GetConsistentHashingLbConfig(); hashing != nil {
 		if out.LB != conf.RingHash && out.LB != conf.Maglev {
 			c.warn(at.field("common_lb_config").field("consistent_hashing_lb_config"), "has no effect with lb_policy %s", m.GetLbPolicy())
@@ -54,15 +43,64 @@ func (c *compiler) balancing(m *clusterv3.Cluster, at place, out *conf.Cluster) 
 		out.HashBalanceFactor = number(hashing.GetHashBalanceFactor(), 0)
 	}
 	out.Subsets = c.subsets(m.GetLbSubsetConfig(), at.field("lb_subset_config"))
+	c.provided(at, out)
 }
 
-func (c *compiler) ringHash(m *clusterv3.Cluster_RingHashLbConfig, at place, out *conf.Cluster) {
-	ring := &out.RingHash
-	if m.GetMinimumRingSize() != nil {
-		ring.MinimumSize = m.GetMinimumRingSize().GetValue()
+// olderParameters compiles lb_config.
+func (c *compiler) olderParameters(m *clusterv3.Cluster, at place, out *conf.Cluster) {
+	wants := func(lb conf.LBPolicy, field, name string) place {
+		if out.LB != lb {
+			c.errs.at(at.field(field), "needs lb_policy %s, not %s", name, m.GetLbPolicy())
+		}
+		return at.field(field)
 	}
-	if m.GetMaximumRingSize() != nil {
-		ring.MaximumSize = m.GetMaximumRingSize().GetValue()
+	switch lb := m.GetLbConfig().(type) {
+	case *clusterv3.Cluster_LeastRequestLbConfig_:
+		here, l := wants(conf.LeastRequest, "least_request_lb_config", "LEAST_REQUEST"), lb.LeastRequestLbConfig
+		out.LeastRequestChoices = number(l.GetChoiceCount(), out.LeastRequestChoices)
+		c.runtimeDouble(l.GetActiveRequestBias(), here.field("active_request_bias"), &out.LeastRequestBias)
+		out.SlowStart = c.slowStart(l.GetSlowStartConfig(), l.GetSlowStartConfig() != nil, here.field("slow_start_config"))
+	case *clusterv3.Cluster_RoundRobinLbConfig_:
+		here, l := wants(conf.RoundRobin, "round_robin_lb_config", "ROUND_ROBIN"), lb.RoundRobinLbConfig
+		out.SlowStart = c.slowStart(l.GetSlowStartConfig(), l.GetSlowStartConfig() != nil, here.field("slow_start_config"))
+	case *clusterv3.Cluster_RingHashLbConfig_:
+		l := lb.RingHashLbConfig
+		c.ring(l.GetMinimumRingSize(), l.GetMaximumRingSize(), l.GetHashFunction() == clusterv3.Cluster_RingHashLbConfig_MURMUR_HASH_2,
+			wants(conf.RingHash, "ring_hash_lb_config", "RING_HASH"), out)
+	case *clusterv3.Cluster_MaglevLbConfig_:
+		c.maglev(lb.MaglevLbConfig.GetTableSize(), wants(conf.Maglev, "maglev_lb_config", "MAGLEV"), out)
+	}
+}
+
+// provided checks that the balancer that a cluster type brings is used with that type, and only there.
+func (c *compiler) provided(at place, out *conf.Cluster) {
+	switch {
+	case out.Type == conf.ClusterOriginalDst && out.LB != conf.ClusterProvided:
+		c.errs.at(at, "an ORIGINAL_DST cluster needs lb_policy CLUSTER_PROVIDED")
+	case out.Type != conf.ClusterOriginalDst && out.LB == conf.ClusterProvided:
+		c.errs.at(at, "lb_policy CLUSTER_PROVIDED needs a cluster type that provides a balancer: ORIGINAL_DST")
+	case out.LB == conf.ClusterProvided && out.Subsets != nil:
+		c.errs.at(at.field("lb_subset_config"), "excludes lb_policy CLUSTER_PROVIDED")
+	}
+}
+
+func (c *compiler) maglev(size *wrapperspb.UInt64Value, at place, out *conf.Cluster) {
+	if size == nil {
+		return
+	}
+	out.MaglevTableSize = size.GetValue()
+	if !big.NewInt(int64(size.GetValue())).ProbablyPrime(0) { // exact below 2^64
+		c.errs.at(at.field("table_size"), "%d is not a prime", size.GetValue())
+	}
+}
+
+func (c *compiler) ring(least, most *wrapperspb.UInt64Value, murmur bool, at place, out *conf.Cluster) {
+	ring := &out.RingHash
+	if least != nil {
+		ring.MinimumSize = least.GetValue()
+	}
+	if most != nil {
+		ring.MaximumSize = most.GetValue()
 	}
 	switch {
 	case ring.MinimumSize == 0:
@@ -70,7 +108,7 @@ func (c *compiler) ringHash(m *clusterv3.Cluster_RingHashLbConfig, at place, out
 	case ring.MinimumSize > ring.MaximumSize:
 		c.errs.at(at, "minimum_ring_size %d is greater than maximum_ring_size %d", ring.MinimumSize, ring.MaximumSize)
 	}
-	if m.GetHashFunction() == clusterv3.Cluster_RingHashLbConfig_MURMUR_HASH_2 {
+	if murmur {
 		ring.Function = conf.MurmurHash2
 	}
 }
@@ -87,6 +125,8 @@ func (c *compiler) subsets(m *clusterv3.Cluster_LbSubsetConfig, at place) *conf.
 	out := &conf.Subsets{
 		Fallback: subsetFallback[m.GetFallbackPolicy()], DefaultSubset: lbMetadata(m.GetDefaultSubset()),
 		PanicModeAny: m.GetPanicModeAny(), ListAsAny: m.GetListAsAny(),
+		LocalityAware: m.GetLocalityWeightAware(), ScaleLocality: m.GetScaleLocalityWeight(),
+		MetadataFallback: m.GetMetadataFallbackPolicy() == clusterv3.Cluster_LbSubsetConfig_FALLBACK_LIST,
 	}
 	for i, s := range m.GetSubsetSelectors() {
 		here := at.field("subset_selectors").index(i)

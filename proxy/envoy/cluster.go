@@ -4,6 +4,7 @@ package envoy
 
 import (
 	"strings"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -23,6 +24,9 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 		out.Type = conf.ClusterStrictDNS
 	case clusterv3.Cluster_LOGICAL_DNS:
 		out.Type = conf.ClusterLogicalDNS
+	case clusterv3.Cluster_ORIGINAL_DST:
+		out.Type = conf.ClusterOriginalDst
+		c.originalDst(m, at, out)
 	}
 	out.ConnectTimeout = c.duration(m.GetConnectTimeout(), at.field("connect_timeout"), out.ConnectTimeout)
 	out.PerConnectionBufferLimitBytes = number(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimitBytes)
@@ -33,6 +37,9 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	c.balancing(m, at, out)
 	c.endpoints(m, at, out)
 	options := c.clusterProtocol(m, at, out)
+	c.healthCheck(m, at, out)
+	c.outlierDetection(m.GetOutlierDetection(), at.field("outlier_detection"), out)
+	out.CloseOnHealthFailure, out.DropUnhealthyOnRemoval = m.GetCloseConnectionsOnHostHealthFailure(), m.GetIgnoreHealthOnHostRemoval()
 	c.breakers(m.GetCircuitBreakers(), at.field("circuit_breakers"), out)
 	c.dns(m, at, out)
 	c.sources = nil
@@ -55,6 +62,33 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	out.Raw = c.raw(m, at)
 	return out
 }
+
+// originalDst compiles original_dst_lb_config.
+func (c *compiler) originalDst(m *clusterv3.Cluster, at place, out *conf.Cluster) {
+	o, here := &conf.OriginalDstOptions{HTTPHeader: defaultOriginalDstHeader}, at.field("original_dst_lb_config")
+	l := m.GetOriginalDstLbConfig()
+	o.UseHTTPHeader = l.GetUseHttpHeader()
+	if l.GetHttpHeaderName() != "" {
+		o.HTTPHeader = strings.ToLower(l.GetHttpHeaderName())
+		if !o.UseHTTPHeader {
+			c.errs.at(here.field("http_header_name"), "needs use_http_header")
+		}
+	}
+	o.PortOverride = uint16(l.GetUpstreamPortOverride().GetValue())
+	if k := l.GetMetadataKey(); k != nil {
+		o.MetadataNamespace = k.GetKey()
+		for _, step := range k.GetPath() {
+			o.MetadataPath = append(o.MetadataPath, step.GetKey())
+		}
+	}
+	o.CleanupInterval = c.duration(m.GetCleanupInterval(), at.field("cleanup_interval"), 5*time.Second)
+	if len(m.GetLoadAssignment().GetEndpoints()) > 0 {
+		c.errs.at(at.field("load_assignment"), "excludes type ORIGINAL_DST")
+	}
+	out.OriginalDst = o
+}
+
+const defaultOriginalDstHeader = "x-envoy-original-dst-host"
 
 // maxLocalityPriority is the highest value LocalityLbEndpoints.priority may have.
 const maxLocalityPriority = 128
@@ -81,7 +115,7 @@ func (c *compiler) endpoints(m *clusterv3.Cluster, at place, out *conf.Cluster) 
 			compiled := c.endpoint(endpoint, group.field("lb_endpoints").index(j), out.Type)
 			l := locality.GetLocality()
 			compiled.Region, compiled.Zone, compiled.SubZone = l.GetRegion(), l.GetZone(), l.GetSubZone()
-			compiled.Priority = priority
+			compiled.Priority, compiled.LocalityWeight = priority, locality.GetLoadBalancingWeight().GetValue()
 			out.Endpoints = append(out.Endpoints, compiled)
 		}
 	}
@@ -106,8 +140,13 @@ func (c *compiler) endpoint(m *endpointv3.LbEndpoint, at place, kind conf.Cluste
 	switch m.GetHealthStatus() {
 	case corev3.HealthStatus_DEGRADED:
 		out.Health = conf.EndpointDegraded
-	case corev3.HealthStatus_DRAINING, corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_TIMEOUT:
+	case corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_TIMEOUT:
 		out.Health = conf.EndpointUnhealthy
+	case corev3.HealthStatus_DRAINING:
+		out.Health = conf.EndpointDraining
+	}
+	if check := m.GetEndpoint().GetHealthCheckConfig(); check != nil {
+		out.HealthCheck = c.endpointHealthCheck(check, at.field("endpoint").field("health_check_config"))
 	}
 	if m.GetEndpoint().GetAddress() == nil {
 		c.errs.at(at, "endpoint.address is required")

@@ -67,6 +67,9 @@ func (c *compiler) bootstrap(m *bootstrapv3.Bootstrap, at place) *conf.Bootstrap
 		c.clusters[compiled.Name] = compiled
 		out.Clusters = append(out.Clusters, compiled)
 	}
+	if out.LocalCluster = m.GetClusterManager().GetLocalClusterName(); out.LocalCluster != "" && c.clusters[out.LocalCluster] == nil {
+		c.errs.at(at.field("cluster_manager").field("local_cluster_name"), "there is no cluster %s", shorten(out.LocalCluster))
+	}
 	if m.GetAdmin() != nil {
 		out.Admin = c.admin(m.GetAdmin(), at.field("admin"))
 	}

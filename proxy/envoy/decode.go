@@ -24,6 +24,7 @@ const (
 // does not list. Its notion of JSON is protojson's, with YAML's unquoted scalars read as Envoy reads
 // them; a test holds the two against each other.
 type decoder struct {
+	extension    []string // what the TypedExtensionConfig being decoded may hold; none: what its own rule says
 	errs         *errorList
 	allowUnknown bool
 	unknown      int
@@ -138,6 +139,9 @@ func (d *decoder) member(k key, n *node, m protoreflect.Message, at place, set m
 	here := place{path: keyPlace.path, pos: pos}
 	at.pos.put(name, pos)
 	rule, supported := supportOf(md.FullName(), fd.Name())
+	if md.FullName() == extensionType && len(d.extension) > 0 && fd.Message() != nil {
+		rule.payloads = d.extension
+	}
 	switch {
 	case d.lenient > 0:
 	case !supported:
@@ -220,9 +224,16 @@ func (d *decoder) element(n *node, newValue func() protoreflect.Value, fd protor
 		return d.any(n, at, rule)
 	}
 	v := newValue()
+	if fd.Message().FullName() == extensionType {
+		defer func(outer []string) { d.extension = outer }(d.extension)
+		d.extension = rule.payloads
+	}
 	d.message(n, v.Message(), at)
 	return v, true
 }
+
+// extensionType is a message whose payload the field decides that it stands in.
+const extensionType = "envoy.config.core.v3.TypedExtensionConfig"
 
 func (d *decoder) mapField(n *node, m protoreflect.Message, fd protoreflect.FieldDescriptor, at place, rule rule) {
 	if n.kind != mappingNode {
@@ -259,6 +270,9 @@ func (d *decoder) any(n *node, at place, rule rule) (none protoreflect.Value, ok
 	typeAt.pos.ordinal = d.ordinal
 	name := protoreflect.FullName(messageName(n.items[i].text))
 	if d.lenient == 0 && !slices.Contains(rule.payloads, string(name)) {
+		if slices.Contains(rule.payloads, otherPayloads) {
+			return d.passedOver(n, at)
+		}
 		why := ""
 		if rule.hint != "" {
 			why = " (" + rule.hint + ")"
@@ -277,6 +291,21 @@ func (d *decoder) any(n *node, at place, rule rule) (none protoreflect.Value, ok
 	d.message(n, payload, at)
 	packed := &anypb.Any{TypeUrl: "type.googleapis.com/" + string(name)}
 	if packed.Value, err = (proto.MarshalOptions{Deterministic: true}).Marshal(payload.Interface()); err != nil {
+		d.errs.at(at, "cannot be encoded: %v", err)
+		return none, false
+	}
+	return protoreflect.ValueOfMessage(packed.ProtoReflect()), true
+}
+
+// passedOver keeps a payload of a type that is not supported as free-form JSON, in fields where the reader
+// chooses among several.
+func (d *decoder) passedOver(n *node, at place) (none protoreflect.Value, ok bool) {
+	content := d.free(n, at).GetStructValue()
+	if inner := content.GetFields()["value"].GetStructValue(); inner != nil && messageName(content.GetFields()[typeKey].GetStringValue()) == structType {
+		content = inner // what was passed over before, as it was printed
+	}
+	packed, err := anypb.New(content)
+	if err != nil {
 		d.errs.at(at, "cannot be encoded: %v", err)
 		return none, false
 	}

@@ -239,6 +239,9 @@ func TestDecoderAgreesWithProtojson(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if strings.Contains(string(data), "client_side_weighted") {
+			continue // a type that is passed over, and that protojson does not know
+		}
 		mine := &bootstrapv3.Bootstrap{}
 		d := &decoder{errs: &errorList{}}
 		d.document(path, 0, data, mine)

@@ -19,7 +19,8 @@ type messageSupport struct {
 	muted map[string]string
 	// values are the enum values supported of a field, separated by spaces; the others are refused.
 	values map[string]string
-	// payloads are the messages an Any field may hold, separated by spaces.
+	// payloads are the messages an Any field may hold, separated by spaces; otherPayloads among them lets
+	// others pass, as a Struct.
 	payloads map[string]string
 	// hints say more about a refused field, or limit a supported one in the coverage document.
 	hints map[string]string
@@ -39,7 +40,7 @@ type fieldRule struct {
 }
 
 // supportTables are all tables, in the order of the coverage document.
-var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, genericSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, clusterSupport, endpointSupport}
+var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, genericSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, clusterSupport, policySupport, healthSupport, endpointSupport}
 
 var supportIndex = sync.OnceValue(func() map[protoreflect.FullName]map[string]fieldRule {
 	index := map[protoreflect.FullName]map[string]fieldRule{}
@@ -73,6 +74,9 @@ func supportOf(message protoreflect.FullName, field protoreflect.Name) (rule, bo
 	f := supportIndex()[message][string(field)]
 	return f.rule, f.supported
 }
+
+// otherPayloads stands for the types that are not supported where they do no harm.
+const otherPayloads = "..."
 
 // payloadsOf splits a list of message names.
 func payloadsOf(list string) []string { return strings.Fields(list) }

@@ -3,7 +3,7 @@ package envoy
 var bootstrapSupport = []messageSupport{
 	{
 		message:  "envoy.config.bootstrap.v3.Bootstrap",
-		fields:   "node static_resources layered_runtime admin typed_dns_resolver_config",
+		fields:   "node static_resources layered_runtime admin typed_dns_resolver_config cluster_manager",
 		payloads: map[string]string{"typed_dns_resolver_config": dnsResolvers},
 		muted: map[string]string{
 			"stats_flush_interval": "statistics are merged when they are read",
@@ -17,6 +17,7 @@ var bootstrapSupport = []messageSupport{
 			"dns_resolution_config": "use typed_dns_resolver_config",
 		},
 	},
+	{message: "envoy.config.bootstrap.v3.ClusterManager", fields: "local_cluster_name"},
 	{
 		message: "envoy.config.bootstrap.v3.Bootstrap.StaticResources",
 		fields:  "listeners clusters secrets",

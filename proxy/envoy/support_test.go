@@ -89,6 +89,13 @@ func TestSupportTableIsClosed(t *testing.T) {
 				continue
 			}
 			walk(inner, string(fd.FullName()))
+			if inner.FullName() == extensionType {
+				for _, payload := range rule.payloads {
+					if payload != otherPayloads {
+						walk(messageDescriptor(t, protoreflect.FullName(payload)), string(fd.FullName()))
+					}
+				}
+			}
 		}
 	}
 	walk((&bootstrapv3.Bootstrap{}).ProtoReflect().Descriptor(), "the bootstrap")

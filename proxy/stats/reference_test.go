@@ -48,6 +48,10 @@ func TestReferenceIsCurrent(t *testing.T) {
 		k.Subsets = &conf.Subsets{Selectors: []conf.SubsetSelector{{Keys: []string{"key"}}}}
 		clusters = append(clusters, k)
 	}
+	watched := conf.NewCluster("watched")
+	watched.StatName, watched.Outlier, watched.ZoneAware = c.Name, conf.NewOutlierDetection(), &conf.ZoneAware{RoutingEnabled: 100}
+	watched.HealthCheck = &conf.HealthCheck{TCP: &conf.TCPHealthCheck{}, Timeout: time.Second, Interval: time.Second, HealthyThreshold: 1, UnhealthyThreshold: 1}
+	clusters = append(clusters, watched)
 	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l, g}, Clusters: clusters}, Concurrency: 1,
 		OnDemandClusters: func(string) (cluster.Provider, error) { return nothing{}, nil }})
 	if err != nil {

@@ -95,6 +95,86 @@ func NewSubsetStats(r *Registry, statName string) *SubsetStats {
 	return s
 }
 
+// ZoneStats is cluster.<name>.lb_ of zone aware routing (CL-23).
+type ZoneStats struct {
+	LbLocalClusterNotOk      Counter `stat:"lb_local_cluster_not_ok"`
+	LbZoneRoutingAllDirectly Counter `stat:"lb_zone_routing_all_directly"`
+	LbZoneRoutingSampled     Counter `stat:"lb_zone_routing_sampled"`
+	LbZoneRoutingCrossZone   Counter `stat:"lb_zone_routing_cross_zone"`
+	LbZoneNoCapacityLeft     Counter `stat:"lb_zone_no_capacity_left"`
+
+	LbRecalculateZoneStructures *ColdCounter `stat:"lb_recalculate_zone_structures"`
+	LbZoneClusterTooSmall       *ColdCounter `stat:"lb_zone_cluster_too_small"`
+}
+
+// NewZoneStats registers cluster.<statName>.lb_zone_ and what belongs to it.
+func NewZoneStats(r *Registry, statName string) *ZoneStats {
+	s := new(ZoneStats)
+	register(r, "cluster."+Clean(statName)+".", s)
+	return s
+}
+
+// HealthCheckStats is cluster.<name>.health_check. (CL-42), of clusters with active checks.
+type HealthCheckStats struct {
+	Attempt        *ColdCounter `stat:"attempt"`
+	Success        *ColdCounter `stat:"success"`
+	Failure        *ColdCounter `stat:"failure"`
+	PassiveFailure *ColdCounter `stat:"passive_failure"`
+	NetworkFailure *ColdCounter `stat:"network_failure"`
+	VerifyCluster  *ColdCounter `stat:"verify_cluster"`
+	Healthy        *ColdGauge   `stat:"healthy"`
+	Degraded       *ColdGauge   `stat:"degraded"`
+}
+
+// NewHealthCheckStats registers cluster.<statName>.health_check.
+func NewHealthCheckStats(r *Registry, statName string) *HealthCheckStats {
+	s := new(HealthCheckStats)
+	register(r, "cluster."+Clean(statName)+".health_check.", s)
+	return s
+}
+
+// OutlierStats is cluster.<name>.outlier_detection. (CL-46), of clusters with it.
+type OutlierStats struct {
+	EjectionsEnforcedTotal *ColdCounter `stat:"ejections_enforced_total"`
+	EjectionsActive        *ColdGauge   `stat:"ejections_active"`
+	EjectionsOverflow      *ColdCounter `stat:"ejections_overflow"`
+
+	EnforcedConsecutive5xx                *ColdCounter `stat:"ejections_enforced_consecutive_5xx"`
+	EnforcedConsecutiveGatewayFailure     *ColdCounter `stat:"ejections_enforced_consecutive_gateway_failure"`
+	EnforcedConsecutiveLocalOriginFailure *ColdCounter `stat:"ejections_enforced_consecutive_local_origin_failure"`
+	EnforcedSuccessRate                   *ColdCounter `stat:"ejections_enforced_success_rate"`
+	EnforcedLocalOriginSuccessRate        *ColdCounter `stat:"ejections_enforced_local_origin_success_rate"`
+	EnforcedFailurePercentage             *ColdCounter `stat:"ejections_enforced_failure_percentage"`
+	EnforcedFailurePercentageLocalOrigin  *ColdCounter `stat:"ejections_enforced_failure_percentage_local_origin"`
+
+	DetectedConsecutive5xx                *ColdCounter `stat:"ejections_detected_consecutive_5xx"`
+	DetectedConsecutiveGatewayFailure     *ColdCounter `stat:"ejections_detected_consecutive_gateway_failure"`
+	DetectedConsecutiveLocalOriginFailure *ColdCounter `stat:"ejections_detected_consecutive_local_origin_failure"`
+	DetectedSuccessRate                   *ColdCounter `stat:"ejections_detected_success_rate"`
+	DetectedLocalOriginSuccessRate        *ColdCounter `stat:"ejections_detected_local_origin_success_rate"`
+	DetectedFailurePercentage             *ColdCounter `stat:"ejections_detected_failure_percentage"`
+	DetectedFailurePercentageLocalOrigin  *ColdCounter `stat:"ejections_detected_failure_percentage_local_origin"`
+}
+
+// NewOutlierStats registers cluster.<statName>.outlier_detection.
+func NewOutlierStats(r *Registry, statName string) *OutlierStats {
+	s := new(OutlierStats)
+	register(r, "cluster."+Clean(statName)+".outlier_detection.", s)
+	return s
+}
+
+// OriginalDstStats is cluster.<name>.original_dst_ of ORIGINAL_DST clusters.
+type OriginalDstStats struct {
+	OriginalDstHostInvalid Counter `stat:"original_dst_host_invalid"`
+}
+
+// NewOriginalDstStats registers cluster.<statName>.original_dst_host_invalid.
+func NewOriginalDstStats(r *Registry, statName string) *OriginalDstStats {
+	s := new(OriginalDstStats)
+	register(r, "cluster."+Clean(statName)+".", s)
+	return s
+}
+
 // RingHashStats is cluster.<name>.ring_hash_lb. (CL-13), of clusters with that policy.
 type RingHashStats struct {
 	Size             *ColdGauge `stat:"size"`
@@ -128,8 +208,13 @@ type ClusterManagerStats struct {
 	ClusterModified *ColdCounter `stat:"cluster_modified"`
 	ClusterRemoved  *ColdCounter `stat:"cluster_removed"`
 	ClusterUpdated  *ColdCounter `stat:"cluster_updated"`
-	ActiveClusters  *ColdGauge   `stat:"active_clusters"`
-	WarmingClusters *ColdGauge   `stat:"warming_clusters"`
+	// Changes of health and weight wait for each other (update_merge_window).
+	ClusterUpdatedViaMerge *ColdCounter `stat:"cluster_updated_via_merge"`
+	UpdateMergeCancelled   *ColdCounter `stat:"update_merge_cancelled"`
+	UpdateOutOfMergeWindow *ColdCounter `stat:"update_out_of_merge_window"`
+
+	ActiveClusters  *ColdGauge `stat:"active_clusters"`
+	WarmingClusters *ColdGauge `stat:"warming_clusters"`
 }
 
 // NewClusterManagerStats registers cluster_manager.

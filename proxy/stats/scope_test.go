@@ -145,9 +145,30 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			want: "maglev_lb.{min_entries_per_host(g),max_entries_per_host(g)}",
 		},
 		{
+			title: "CL-23", prefix: "cluster.a_b.lb_",
+			open: func(r *Registry) { NewZoneStats(r, "a:b") },
+			want: "local_cluster_not_ok zone_routing_{all_directly,sampled,cross_zone} zone_no_capacity_left recalculate_zone_structures zone_cluster_too_small",
+		},
+		{
+			title: "CL-42", prefix: "cluster.a_b.health_check.",
+			open: func(r *Registry) { NewHealthCheckStats(r, "a:b") },
+			want: "attempt success failure passive_failure network_failure verify_cluster healthy(g) degraded(g)",
+		},
+		{
+			title: "CL-46", prefix: "cluster.a_b.outlier_detection.ejections_",
+			open: func(r *Registry) { NewOutlierStats(r, "a:b") },
+			want: `enforced_total active(g) overflow enforced_{consecutive_5xx,success_rate,consecutive_gateway_failure,consecutive_local_origin_failure,local_origin_success_rate,failure_percentage,failure_percentage_local_origin}
+				detected_{consecutive_5xx,success_rate,consecutive_gateway_failure,consecutive_local_origin_failure,local_origin_success_rate,failure_percentage,failure_percentage_local_origin}`,
+		},
+		{
+			title: "clusters.md 2", prefix: "cluster.a_b.",
+			open: func(r *Registry) { NewOriginalDstStats(r, "a:b") },
+			want: "original_dst_host_invalid",
+		},
+		{
 			title: "clusters.md 9, manager", prefix: "cluster_manager.",
 			open: func(r *Registry) { NewClusterManagerStats(r) },
-			want: "cluster_{added,modified,removed,updated} active_clusters(g) warming_clusters(g)",
+			want: "cluster_{added,modified,removed,updated,updated_via_merge} update_{merge_cancelled,out_of_merge_window} active_clusters(g) warming_clusters(g)",
 		},
 		{
 			title: "operations.md 3, server", prefix: "server.",

@@ -18,6 +18,7 @@ func (e *poolEvents) series() (*stats.Shard, *stats.ClusterStats) { return e.up.
 func (e *poolEvents) OnCreated() {
 	s, c := e.series()
 	s.Inc(c.UpstreamCxTotal)
+	e.up.C.Use()
 	s.GaugeAdd(c.UpstreamCxActive, 1)
 	e.Load.CxTotal++
 	e.Load.CxActive++

@@ -115,6 +115,27 @@ func (w *Worker) ForgetHosts(c *cluster.Cluster, gone []*cluster.Host) {
 	}
 }
 
+// DrainHosts closes the idle connections of hosts that stay, and the others when they are done. Runs on
+// the loop.
+func (w *Worker) DrainHosts(c *cluster.Cluster, hosts []*cluster.Host) {
+	u := w.upstreams[c]
+	if u == nil {
+		return
+	}
+	for _, h := range hosts {
+		if e := u.endpoints[h]; e != nil {
+			e.drain()
+		}
+	}
+}
+
+// VisitHosts calls f for the hosts of a cluster that this loop has used. Runs on the loop.
+func (w *Worker) VisitHosts(c *cluster.Cluster, f func(h *cluster.Host, l *cluster.HostLoad)) {
+	if u := w.upstreams[c]; u != nil {
+		u.VisitHosts(f)
+	}
+}
+
 // Visit calls f for every cluster this loop has used. Runs on the loop.
 func (w *Worker) Visit(f func(u *Upstream)) {
 	for _, u := range w.upstreams {
