@@ -93,8 +93,10 @@ func (s *Server) sections(c *conf.Bootstrap, updated string, want func(name stri
 			if chain.HTTP == nil {
 				continue
 			}
-			if rc := chain.HTTP.Routes; rc != nil && len(rc.Raw) > 0 && want(rc.Name) {
-				routes.add("route_config", typed(rc.Raw, "envoy.config.route.v3.RouteConfiguration"), updated)
+			for _, rc := range chain.HTTP.RouteTables() {
+				if rc != nil && len(rc.Raw) > 0 && want(rc.Name) {
+					routes.add("route_config", typed(rc.Raw, "envoy.config.route.v3.RouteConfiguration"), updated)
+				}
 			}
 		}
 	}

@@ -99,6 +99,10 @@ type HTTPConnectionManager struct {
 	IdleTimeout           time.Duration // common_http_protocol_options.idle_timeout
 	MaxConnectionDuration time.Duration
 	MaxStreamDuration     time.Duration
+	// StreamFlushTimeout is how long a whole HTTP/2 response may wait for the client to take it when
+	// HasStreamFlushTimeout; else StreamIdleTimeout is.
+	StreamFlushTimeout    time.Duration
+	HasStreamFlushTimeout bool
 
 	MaxRequestHeadersKiB     int // 60
 	MaxHeadersCount          int // 100

@@ -147,10 +147,6 @@ func NewRouteAction(cluster string) *RouteAction {
 	return &RouteAction{Cluster: cluster, NotFoundStatus: 503, Timeout: 15 * time.Second}
 }
 
-// RegexRewrite is type.matcher.v3.RegexMatchAndSubstitute: every match of Pattern becomes Substitution, in
-// which \0 to \9 are groups and \\ is a backslash.
-type RegexRewrite struct{ Pattern, Substitution string }
-
 // WeightedClusters is config.route.v3.WeightedCluster.
 type WeightedClusters struct {
 	Clusters []RouteCluster

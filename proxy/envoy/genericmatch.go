@@ -72,6 +72,9 @@ func (c *compiler) genericTree(m *xdsv3.Matcher_MatcherTree, at place, proxy *co
 }
 
 func (c *compiler) genericOnMatch(m *xdsv3.Matcher_OnMatch, at place, proxy *conf.GenericProxy, depth int) *conf.GenericOnMatch {
+	if m.GetKeepMatching() {
+		c.errs.at(at.field("keep_matching"), "not supported: an action ends the search")
+	}
 	switch t := m.GetOnMatch().(type) {
 	case *xdsv3.Matcher_OnMatch_Matcher:
 		return &conf.GenericOnMatch{Matcher: c.genericMatcher(t.Matcher, at.field("matcher"), proxy, depth+1)}

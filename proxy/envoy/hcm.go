@@ -48,11 +48,14 @@ func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *
 	c.managerUpgrades(m, at, out)
 	out.LogOnTunnel = m.GetAccessLogOptions().GetFlushLogOnTunnelSuccessfullyEstablished()
 	c.httpFilters(m.GetHttpFilters(), at.field("http_filters"), out)
-	if m.GetRouteConfig() == nil {
-		c.errs.at(at, "route_config is required")
-		return out
+	switch routes := m.GetRouteSpecifier().(type) { // RT-10
+	case *hcmv3.HttpConnectionManager_RouteConfig:
+		out.Routes = c.routeConfiguration(routes.RouteConfig, at.field("route_config"))
+	case *hcmv3.HttpConnectionManager_ScopedRoutes:
+		out.Scoped = c.scopedRoutes(routes.ScopedRoutes, at.field("scoped_routes"))
+	default:
+		c.errs.at(at, "route_config or scoped_routes is required")
 	}
-	out.Routes = c.routeConfiguration(m.GetRouteConfig(), at.field("route_config"))
 	return out
 }
 
@@ -72,6 +75,9 @@ func (c *compiler) currentClientCert(m *hcmv3.HttpConnectionManager, at place, o
 
 func (c *compiler) managerTimeouts(m *hcmv3.HttpConnectionManager, at place, out *conf.HTTPConnectionManager) {
 	out.StreamIdleTimeout = c.duration(m.GetStreamIdleTimeout(), at.field("stream_idle_timeout"), out.StreamIdleTimeout)
+	if d := m.GetStreamFlushTimeout(); d != nil {
+		out.StreamFlushTimeout, out.HasStreamFlushTimeout = c.duration(d, at.field("stream_flush_timeout"), 0), true
+	}
 	out.RequestTimeout = c.duration(m.GetRequestTimeout(), at.field("request_timeout"), 0)
 	out.RequestHeadersTimeout = c.duration(m.GetRequestHeadersTimeout(), at.field("request_headers_timeout"), 0)
 	out.DrainTimeout = c.duration(m.GetDrainTimeout(), at.field("drain_timeout"), out.DrainTimeout)

@@ -52,6 +52,15 @@ func (c *compiler) virtualHost(m *routev3.VirtualHost, at place, config *conf.Ro
 		}
 		out.Domains = append(out.Domains, domain)
 	}
+	for i, vc := range m.GetVirtualClusters() {
+		out.VirtualClusters = append(out.VirtualClusters, c.virtualCluster(vc, at.field("virtual_clusters").index(i)))
+	}
+	if m.GetMatcher() != nil {
+		if len(m.GetRoutes()) > 0 {
+			c.errs.at(at.field("matcher"), "excludes routes: only one of them may be set") // RT-29
+		}
+		out.Matcher = c.matchTree(m.GetMatcher(), at.field("matcher"), config)
+	}
 	for i, route := range m.GetRoutes() {
 		out.Routes = append(out.Routes, c.route(route, at.field("routes").index(i), config))
 	}
@@ -59,11 +68,11 @@ func (c *compiler) virtualHost(m *routev3.VirtualHost, at place, config *conf.Ro
 }
 
 func (c *compiler) route(m *routev3.Route, at place, config *conf.RouteConfiguration) *conf.Route {
-	out := &conf.Route{Name: m.GetName(), Headers: c.mutations(m, at)}
+	out := &conf.Route{Name: m.GetName(), StatPrefix: m.GetStatPrefix(), Headers: c.mutations(m, at)}
 	out.Match = c.routeMatch(m.GetMatch(), at.field("match"))
 	switch action := m.GetAction().(type) {
 	case *routev3.Route_Route:
-		out.Action = c.routeAction(action.Route, at.field("route"), config)
+		out.Action = c.routeAction(action.Route, &out.Match, at.field("route"), config)
 	case *routev3.Route_Redirect:
 		out.Redirect = c.redirect(action.Redirect, at.field("redirect"))
 	case *routev3.Route_DirectResponse:
@@ -72,73 +81,22 @@ func (c *compiler) route(m *routev3.Route, at place, config *conf.RouteConfigura
 		if body := action.DirectResponse.GetBody(); body != nil {
 			out.Direct.Body = c.dataSource(body, here.field("body"), config.MaxDirectResponseBodyBytes)
 		}
+		out.Direct.BodyFormat = c.format(action.DirectResponse.GetBodyFormat(), here.field("body_format"))
 	}
 	return out
 }
 
-// routeMatch compiles a RouteMatch; its path specifier is required by the constraints (RT-41).
-func (c *compiler) routeMatch(m *routev3.RouteMatch, at place) conf.RouteMatch {
-	out := conf.RouteMatch{CaseInsensitive: !boolean(m.GetCaseSensitive(), true)}
-	switch path := m.GetPathSpecifier().(type) {
-	case *routev3.RouteMatch_Prefix:
-		out.Kind, out.Path = conf.PathPrefix, path.Prefix
-	case *routev3.RouteMatch_Path:
-		out.Kind, out.Path = conf.PathExact, path.Path
-	case *routev3.RouteMatch_PathSeparatedPrefix:
-		out.Kind, out.Path = conf.PathSeparatedPrefix, path.PathSeparatedPrefix
-	}
-	for i, header := range m.GetHeaders() {
-		out.Headers = append(out.Headers, c.headerMatcher(header, at.field("headers").index(i)))
-	}
-	for i, query := range m.GetQueryParameters() {
-		out.QueryParameters = append(out.QueryParameters, c.queryMatcher(query, at.field("query_parameters").index(i)))
-	}
-	return out
-}
-
-func (c *compiler) routeAction(m *routev3.RouteAction, at place, config *conf.RouteConfiguration) *conf.RouteAction {
+func (c *compiler) routeAction(m *routev3.RouteAction, match *conf.RouteMatch, at place, config *conf.RouteConfiguration) *conf.RouteAction {
 	out := conf.NewRouteAction(m.GetCluster())
-	out.ClusterHeader = strings.ToLower(m.GetClusterHeader())
-	if out.ClusterHeader == "host" {
-		c.errs.at(at.field("cluster_header"), "host is called :authority here")
-	}
-	switch cluster := c.clusters[out.Cluster]; {
-	case cluster == nil && out.Cluster != "" && config.ValidateClusters:
-		c.errs.at(at.field("cluster"), "there is no cluster %s", shorten(out.Cluster))
-	case cluster == nil:
-	case anySocket(cluster, func(_ *conf.UpstreamTLS, p *conf.UpstreamProxyProtocol) bool { return p != nil }):
-		c.errs.at(at.field("cluster"), "%s begins its connections with a PROXY header, which names one client: only a tcp_proxy can use it", shorten(out.Cluster))
-	default:
-		c.routedALPN(cluster, at.field("cluster"))
-	}
+	c.routeClusters(m, at, config, out)
 	switch m.GetClusterNotFoundResponseCode() {
 	case routev3.RouteAction_NOT_FOUND:
 		out.NotFoundStatus = 404
 	case routev3.RouteAction_INTERNAL_SERVER_ERROR:
 		out.NotFoundStatus = 500
 	}
-	out.Timeout = c.duration(m.GetTimeout(), at.field("timeout"), out.Timeout)
-	if d := m.GetIdleTimeout(); d != nil {
-		out.IdleTimeout, out.HasIdleTimeout = c.duration(d, at.field("idle_timeout"), 0), true
-	}
-	if stream := m.GetMaxStreamDuration(); stream != nil {
-		here := at.field("max_stream_duration")
-		if stream.GetMaxStreamDuration() == nil {
-			c.errs.at(here, "max_stream_duration is required in it")
-		}
-		out.MaxStreamDuration = c.duration(stream.GetMaxStreamDuration(), here.field("max_stream_duration"), 0)
-		out.HasMaxStreamDuration = true // RT-77
-	}
-	out.PrefixRewrite = m.GetPrefixRewrite()
-	switch rewrite := m.GetHostRewriteSpecifier().(type) {
-	case *routev3.RouteAction_HostRewriteLiteral:
-		out.HostRewriteLiteral = rewrite.HostRewriteLiteral
-	case *routev3.RouteAction_AutoHostRewrite:
-		out.AutoHostRewrite = rewrite.AutoHostRewrite.GetValue()
-	case *routev3.RouteAction_HostRewriteHeader:
-		out.HostRewriteHeader = strings.ToLower(rewrite.HostRewriteHeader)
-	}
-	out.AppendXForwardedHost = m.GetAppendXForwardedHost()
+	c.routeTimes(m, at, out)
+	c.routeRewrites(m, match, at, out)
 	out.Upgrades = c.routeUpgrades(m, at)
 	out.HighPriority = m.GetPriority() == corev3.RoutingPriority_HIGH
 	return out
@@ -171,6 +129,9 @@ func (c *compiler) redirect(m *routev3.RedirectAction, at place) *conf.RedirectA
 	if prefix, ok := m.GetPathRewriteSpecifier().(*routev3.RedirectAction_PrefixRewrite); ok {
 		out.PrefixRewrite, out.HasPrefix = prefix.PrefixRewrite, true
 	}
+	out.RegexRewrite = c.regexRewrite(m.GetRegexRewrite(), at.field("regex_rewrite"))
+	out.PathRewrite = m.GetPathRewrite()
+	c.formatString(out.PathRewrite, at.field("path_rewrite"))
 	return out
 }
 

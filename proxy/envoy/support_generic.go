@@ -36,8 +36,6 @@ var genericSupport = []messageSupport{
 		payloads: map[string]string{"per_filter_config": typedStructMessage},
 		hints:    map[string]string{"metadata": "only envoy.lb"},
 	},
-	{message: "envoy.config.route.v3.WeightedCluster", fields: "clusters", hints: map[string]string{"clusters": "of a generic proxy"}},
-	{message: "envoy.config.route.v3.WeightedCluster.ClusterWeight", fields: "name weight"},
 	{message: "envoy.config.core.v3.RetryPolicy", fields: "num_retries"},
 	{message: genericPackage + "matcher.v3.HostMatchInput"},
 	{message: genericPackage + "matcher.v3.ServiceMatchInput"},
@@ -49,7 +47,7 @@ var genericSupport = []messageSupport{
 	{message: genericPackage + "matcher.v3.KeyValueMatchEntry", fields: "name string_match"},
 
 	{message: xdsMatcher, fields: "matcher_list matcher_tree on_no_match"},
-	{message: xdsMatcher + ".OnMatch", fields: "matcher action", hints: map[string]string{"keep_matching": "an action ends the search"}},
+	{message: xdsMatcher + ".OnMatch", fields: "matcher action keep_matching", hints: map[string]string{"keep_matching": "of routes only"}},
 	{message: xdsMatcher + ".MatcherList", fields: "matchers"},
 	{message: xdsMatcher + ".MatcherList.FieldMatcher", fields: "predicate on_match"},
 	{message: xdsMatcher + ".MatcherList.Predicate", fields: "single_predicate or_matcher and_matcher not_matcher"},
@@ -68,6 +66,6 @@ var genericSupport = []messageSupport{
 	{message: "xds.type.matcher.v3.RegexMatcher.GoogleRE2"},
 	{
 		message: "xds.core.v3.TypedExtensionConfig", fields: "name typed_config",
-		payloads: map[string]string{"typed_config": genericInputs + " " + genericRequestMatcher + " " + genericAction},
+		payloads: map[string]string{"typed_config": genericInputs + " " + genericRequestMatcher + " " + genericAction + " " + treeInputs + " " + treeActions},
 	},
 }

@@ -6,8 +6,8 @@ const alwaysClosed = "an HTTP/1 connection always closes after an invalid messag
 var httpSupport = []messageSupport{
 	{
 		message: hcmMessage,
-		fields: "codec_type stat_prefix route_config http_filters add_user_agent common_http_protocol_options http_protocol_options " +
-			"server_name server_header_transformation scheme_header_transformation max_request_headers_kb stream_idle_timeout request_timeout " +
+		fields: "codec_type stat_prefix route_config scoped_routes http_filters add_user_agent common_http_protocol_options http_protocol_options " +
+			"server_name server_header_transformation scheme_header_transformation max_request_headers_kb stream_idle_timeout stream_flush_timeout request_timeout " +
 			"request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops " +
 			"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
 			"forward_client_cert_details set_current_client_cert_details proxy_100_continue normalize_path merge_slashes path_with_escaped_slashes_action request_id_extension " +
@@ -16,7 +16,6 @@ var httpSupport = []messageSupport{
 		values: map[string]string{"codec_type": "AUTO HTTP1 HTTP2"},
 		hints: map[string]string{
 			"rds":                    "use route_config",
-			"scoped_routes":          "use route_config",
 			"tracing":                noTracing,
 			"http3_protocol_options": noHTTP3,
 

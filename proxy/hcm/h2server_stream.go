@@ -1,6 +1,8 @@
 package hcm
 
 import (
+	"time"
+
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/engine/wheel"
@@ -34,7 +36,8 @@ type serverStream struct {
 	isReady             bool // on the connection's list of those that go on
 	inEnd, inTrailers   bool
 	outEnd, outTrailers bool
-	lastMove            int64 // when the client's window last let something through
+	flush               time.Duration // of what is left of a whole response; 0 for ever
+	lastMove            int64         // when the client's window last let something through
 }
 
 // waits says whether there is something of the request to deliver.
@@ -71,7 +74,7 @@ func (x *serverStream) reset() {
 	}
 	x.begun, x.paused, x.isReady = false, false, false
 	x.inEnd, x.inTrailers, x.outEnd, x.outTrailers = false, false, false, false
-	x.lastMove = 0
+	x.lastMove, x.flush = 0, 0
 }
 
 // h2Events is an h2Conn as the owner of its codec.
@@ -269,7 +272,7 @@ func (e *h2Events) OnWindow(hs *http2.Stream) {
 }
 
 // flushLater keeps what is left of a whole response until the client's window lets it through, or does
-// nothing for stream_idle_timeout.
+// nothing for the flush timeout.
 func (h *h2Conn) flushLater(x *serverStream) {
 	st := x.st
 	if x.outTrailers {
@@ -280,8 +283,8 @@ func (h *h2Conn) flushLater(x *serverStream) {
 	x.in.Release()
 	h.a.w.Stats.GaugeAdd(h.cfg.http2.DeferredStreamClose, 1)
 	x.lastMove = h.a.w.Loop.Now()
-	if d := h.cfg.conf.StreamIdleTimeout; d > 0 {
-		h.a.w.Loop.Arm(&x.timer, d)
+	if x.flush = st.flushTimeout(); x.flush > 0 {
+		h.a.w.Loop.Arm(&x.timer, x.flush)
 	}
 }
 
@@ -292,9 +295,9 @@ type flushTimer serverStream
 func (t *flushTimer) OnTimer(*wheel.Timer) {
 	x := (*serverStream)(t)
 	h := x.conn
-	l, d := h.a.w.Loop, h.cfg.conf.StreamIdleTimeout
-	if left := x.lastMove + int64(d) - l.Now(); left > 0 {
-		l.Arm(&x.timer, d)
+	l := h.a.w.Loop
+	if left := x.lastMove + int64(x.flush) - l.Now(); left > 0 {
+		l.Arm(&x.timer, x.flush)
 		return
 	}
 	h.a.w.Stats.Inc(h.cfg.http2.TxFlushTimeout)

@@ -156,6 +156,24 @@ func (st *stream) responseLimit(a *conf.RouteAction) time.Duration {
 	return d
 }
 
+// flushTimeout is how long a whole response may make no progress towards the client (routing.md 7.2).
+func (st *stream) flushTimeout() time.Duration {
+	c := st.cfg.conf
+	var a *conf.RouteAction
+	if st.route.Kind == route.Forward {
+		a = st.route.Route.Config.Action
+	}
+	switch {
+	case a != nil && a.HasFlushTimeout:
+		return a.FlushTimeout
+	case c.HasStreamFlushTimeout:
+		return c.StreamFlushTimeout
+	case a != nil && a.HasIdleTimeout:
+		return a.IdleTimeout
+	}
+	return c.StreamIdleTimeout
+}
+
 // grpcTimeout reads grpc-timeout: at most eight digits and a unit.
 func grpcTimeout(h *header.Head) (time.Duration, bool) {
 	i := h.Index(header.GrpcTimeout)

@@ -33,7 +33,7 @@ type pathRewrite struct {
 	format   *format.Formatter
 }
 
-func (p *pathRewrite) compile(a *conf.RouteAction, t *template) (err error) {
+func (p *pathRewrite) compile(a *conf.RouteAction, t *conf.URITemplate) (err error) {
 	kinds := 0
 	for _, there := range []bool{a.PrefixRewrite != "", a.RegexRewrite != nil, a.PathTemplateRewrite != "", a.PathRewrite != ""} {
 		if there {
@@ -57,11 +57,11 @@ func (p *pathRewrite) compile(a *conf.RouteAction, t *template) (err error) {
 		if t == nil {
 			return fmt.Errorf("path_rewrite_policy: needs a path_match_policy, whose variables it puts together")
 		}
-		by, err := t.rewriteOf(a.PathTemplateRewrite)
+		by, err := t.Rewrite(a.PathTemplateRewrite)
 		if err != nil {
-			return fmt.Errorf("path_rewrite_policy.%w", err)
+			return fmt.Errorf("path_rewrite_policy.path_template_rewrite: %w", err)
 		}
-		if p.template, err = match.FullRegex(t.expression); err != nil {
+		if p.template, err = match.FullRegex(t.Expression); err != nil {
 			return err
 		}
 		p.by = []byte(by)

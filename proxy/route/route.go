@@ -190,7 +190,7 @@ func (b *builder) route(r *Route, c *conf.Route, outer levels, shared mutators) 
 }
 
 // match compiles the path specifier and the conditions; the template is that of a PathTemplate.
-func (b *builder) match(r *Route, m *conf.RouteMatch) (t *template, err error) {
+func (b *builder) match(r *Route, m *conf.RouteMatch) (t *conf.URITemplate, err error) {
 	switch m.Kind {
 	case conf.PathSeparatedPrefix:
 		// RT-41: ^[^?#]+[^?#/]$
@@ -202,15 +202,18 @@ func (b *builder) match(r *Route, m *conf.RouteMatch) (t *template, err error) {
 			return nil, fmt.Errorf("safe_regex.regex: %w", err)
 		}
 	case conf.PathTemplate:
-		if r.pattern, t, err = compileTemplate(m.Path); err != nil {
-			return nil, fmt.Errorf("path_match_policy.%w", err)
+		if t, err = conf.ParseURITemplate(m.Path); err != nil {
+			return nil, fmt.Errorf("path_match_policy.path_template: %w", err)
+		}
+		if r.pattern, err = match.FullRegex(t.Expression); err != nil {
+			return nil, fmt.Errorf("path_match_policy.path_template: %w", err)
 		}
 	}
 	r.conditions, err = compileConditions(m, b.runtime)
 	return t, err
 }
 
-func (b *builder) action(r *Route, a *conf.RouteAction, t *template) error {
+func (b *builder) action(r *Route, a *conf.RouteAction, t *conf.URITemplate) error {
 	if err := b.compileTargets(r, a, r.mutators); err != nil {
 		return err
 	}
