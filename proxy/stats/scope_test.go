@@ -58,6 +58,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			open: func(r *Registry) { NewHTTPStats(r, "ingress") },
 			want: `downstream_cx_{total,http1_total,http2_total,ssl_total,destroy,destroy_local,destroy_remote,destroy_active_rq,destroy_local_active_rq,destroy_remote_active_rq,protocol_error,rx_bytes_total,tx_bytes_total,drain_close,idle_timeout,max_duration_reached,max_requests_reached,delayed_close_timeout}
 				downstream_flow_control_{paused_reading_total,resumed_reading_total}
+				downstream_cx_upgrades_total downstream_cx_upgrades_active(g)
 				downstream_rq_{total,http1_total,http2_total,completed,1xx,2xx,3xx,4xx,5xx,rx_reset,tx_reset,response_before_rq_complete,non_relative_path,ws_on_non_ws_route,idle_timeout,header_timeout,timeout,max_duration_reached,failed_path_normalization,redirected_with_normalized_path,too_many_premature_resets,too_large} rs_too_large
 				downstream_cx_{active(g),http1_active(g),http2_active(g),ssl_active(g),length_ms(h)} downstream_rq_{active(g),time(h)}
 				no_{route,cluster} rq_{redirect,direct_response,total,reset_after_downstream_response_started}`,
