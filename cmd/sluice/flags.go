@@ -16,6 +16,7 @@ type commands struct {
 	Serve    serveCommand    `cmd:"" default:"withargs" hidden:"" help:"Run a configuration file; the same as 'sluice -c FILE'."`
 	Run      runCommand      `cmd:"" help:"Proxy from one address to others without a configuration file."`
 	Validate validateCommand `cmd:"" help:"Check a configuration file and exit."`
+	Explain  explainCommand  `cmd:"" help:"Say where a request would go with a configuration file, and why."`
 	Diff     diffCommand     `cmd:"" help:"Say what a change of a configuration file means."`
 	Origin   originCommand   `cmd:"" help:"Run the demo origin: a fast HTTP server to proxy to."`
 	Bench    benchCommand    `cmd:"" help:"Load-test an HTTP address."`

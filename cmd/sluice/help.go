@@ -18,6 +18,7 @@ const usage = `Usage: sluice -c FILE [flags]
   sluice run --from :8080 --to 127.0.0.1:9000   proxy without writing a configuration
   sluice -c envoy.yaml                          run a configuration file
   sluice validate envoy.yaml                    check it and exit
+  sluice explain -c envoy.yaml GET http://a/b   where that request goes, and why
   sluice diff old.yaml new.yaml                 what a change means
 
 Signals: SIGTERM lets requests finish and exits, a second one or SIGINT exits at once; SIGHUP

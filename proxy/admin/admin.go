@@ -115,6 +115,7 @@ func (s *Server) table() []page {
 		{"/cpuprofiler", "disabled; see /debug/pprof/", true, elsewhere},
 		{"/debug/pprof/", "Go profiles: /debug/pprof/profile?seconds=10, heap, goroutine, allocs, trace", false, pprof.Index},
 		{"/drain_listeners", "close listeners; ?graceful drains connections first, ?graceful&skip_exit leaves the listeners open, ?inboundonly takes only inbound ones", true, s.drainListeners},
+		{"/explain", "say where a request would go, and why; ?url=http://host/path with &method=, &header=NAME:VALUE, &from=IP, &sni=, &listener=, &format=json", false, s.explain},
 		{"/healthcheck/fail", "cause the server to fail health checks", true, s.healthFail},
 		{"/healthcheck/ok", "cause the server to pass health checks", true, s.healthOK},
 		{"/heap_dump", "disabled; see /debug/pprof/heap", false, elsewhere},

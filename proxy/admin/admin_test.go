@@ -19,7 +19,7 @@ var (
 		"/stats/recentlookups/enable",
 	}
 	reading = []string{
-		"/", "/certs", "/clusters", "/config_dump", "/contention", "/debug/pprof/", "/heap_dump", "/help", "/hot_restart_version",
+		"/", "/certs", "/clusters", "/config_dump", "/contention", "/debug/pprof/", "/explain", "/heap_dump", "/help", "/hot_restart_version",
 		"/init_dump", "/listeners", "/memory", "/ready", "/runtime", "/server_info", "/stats", "/stats/prometheus", "/stats/recentlookups",
 	}
 )

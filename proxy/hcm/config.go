@@ -39,6 +39,8 @@ type Config struct {
 	bufferLimit   int
 	// filters are those before the router; nil without any.
 	filters *filterChain
+	// explainTo are the clients that may ask for explanations.
+	explainTo *runtime.Prefixes
 	// retainResponse: a log reads the response head after its bytes would be gone.
 	retainResponse bool
 }
@@ -73,6 +75,7 @@ func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d 
 		stats:       stats.NewHTTPStats(d.Registry, c.StatPrefix),
 		listener:    stats.NewListenerHTTPStats(d.Registry, address, c.StatPrefix),
 		bufferLimit: int(l.PerConnectionBufferLimitBytes),
+		explainTo:   d.Runtime.Prefixes(explainKey),
 	}
 	if out.filters, err = compileFilters(c.Filters, c.RouteTables(), d, stats.Clean(c.StatPrefix), false); err != nil {
 		return nil, err

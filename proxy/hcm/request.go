@@ -17,29 +17,20 @@ func (st *stream) onRequestHead(end bool) {
 	if end {
 		st.requestComplete()
 	}
-	if r := st.checkHead(); r != reason.None {
-		if r == reason.PathRedirect {
-			st.redirectPath()
-			return
-		}
+	switch r, e := st.prepare(); {
+	case e != http1.OK:
+		st.rejectHead(e)
+		return
+	case r == reason.PathRedirect:
+		st.redirectPath()
+		return
+	case r != reason.None:
 		st.sendLocalReply(r, 0, nil)
 		return
 	}
-	st.normalizeHost()
-	st.findTable()
-	h := &st.req
-	if e := http1.StripHopByHop(h, true, st.tun.kind == upgradeTunnel); e != 0 {
-		st.rejectHead(e)
-		return
+	if !st.cfg.explainTo.Empty() {
+		st.explainLive()
 	}
-	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
-		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
-		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(), InternalOnly: st.table.InternalOnly(),
-	})
-	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
-		st.info.RemoteAddress = addrPort(d.Trusted)
-	}
-	st.findRoute()
 	switch tunnel, refused := st.settleTunnel(end); {
 	case refused:
 	case st.tun.filters != nil:
@@ -53,6 +44,29 @@ func (st *stream) onRequestHead(end bool) {
 		// What is still to come (a connection, the log line) reads the head after its bytes are gone.
 		st.req.Retain()
 	}
+}
+
+// prepare makes of the head that came what routes and filters see, and finds its route (routing.md 1, steps
+// 2 to 12). A reason or an error ends the request without one.
+func (st *stream) prepare() (reason.Reason, http1.Err) {
+	if r := st.checkHead(); r != reason.None {
+		return r, http1.OK
+	}
+	st.normalizeHost()
+	st.findTable()
+	h := &st.req
+	if e := http1.StripHopByHop(h, true, st.tun.kind == upgradeTunnel); e != http1.OK {
+		return reason.None, e
+	}
+	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
+		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
+		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(), InternalOnly: st.table.InternalOnly(),
+	})
+	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {
+		st.info.RemoteAddress = addrPort(d.Trusted)
+	}
+	st.findRoute()
+	return reason.None, http1.OK
 }
 
 // requestComplete notes the last byte of the request.

@@ -79,6 +79,9 @@ func (st *stream) setAttemptCount(h *header.Head) {
 // sendHead applies the connection manager's response headers and hands the head to the codec.
 func (st *stream) sendHead(h *header.Head, end bool) {
 	st.cfg.forwarded.Response(h, &forwarded.ResponseFacts{Request: &st.req, Date: st.w.Date()})
+	if st.explained != "" {
+		st.addExplanation()
+	}
 	st.info.DownstreamTxBegin = st.w.Loop.Now()
 	tunnel := st.tun.kind != noTunnel && !st.localReply && st.answersTunnel(h)
 	if tunnel {

@@ -100,6 +100,8 @@ type stream struct {
 	filters *filterRun
 	// replyType and replyGRPC are what a filter wants its local reply to say.
 	replyType, replyGRPC string
+	// explained says why the request goes where it goes, for a client that asks and may know.
+	explained string
 
 	cluster *worker.Upstream
 	tun     tunnel
@@ -142,7 +144,7 @@ func (st *stream) reset() {
 		st.reqTrail.Reset(nil)
 	}
 	st.table, st.route, st.hash = nil, route.Result{}, route.Hash{}
-	st.filters, st.replyType, st.replyGRPC = nil, "", ""
+	st.filters, st.replyType, st.replyGRPC, st.explained = nil, "", "", ""
 	st.cluster, st.tun = nil, tunnel{}
 	st.idle, st.upstreamLimit, st.lastMove = 0, 0, 0
 	st.deadlines = [numDeadlines]int64{}

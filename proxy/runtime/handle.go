@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"math"
+	"net/netip"
+	"strings"
 	"sync/atomic"
 	"weak"
 
@@ -170,3 +172,50 @@ func (l *Loader) refresh() {
 
 // minPrune is how many handles there may be before it is looked whether all of them are used.
 const minPrune = 256
+
+// Prefixes is a list of address ranges that may change at any time.
+type Prefixes struct {
+	key string
+	v   atomic.Pointer[[]netip.Prefix]
+}
+
+// Empty says whether the list has no range: most often the key has no value. One atomic load.
+func (h *Prefixes) Empty() bool { return h == nil || h.v.Load() == nil }
+
+// Contain says whether an address is in one of the ranges.
+func (h *Prefixes) Contain(a netip.Addr) bool {
+	list := h.v.Load()
+	if list == nil || !a.IsValid() {
+		return false
+	}
+	a = a.Unmap().WithZone("")
+	for _, p := range *list {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// update reads ranges and addresses with commas or spaces between them; what is none of both is left out,
+// since nobody may be let in by a misspelt range.
+func (h *Prefixes) update(s *Snapshot) {
+	var list []netip.Prefix
+	for _, text := range strings.FieldsFunc(s.Values[h.key], func(c rune) bool { return c == ',' || c == ' ' }) {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			list = append(list, p.Masked())
+		} else if a, err := netip.ParseAddr(text); err == nil {
+			list = append(list, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	if list == nil {
+		h.v.Store(nil)
+		return
+	}
+	h.v.Store(&list)
+}
+
+// Prefixes is Uint for lists of address ranges: "10.0.0.0/8, ::1". There is no default but an empty list.
+func (l *Loader) Prefixes(key string) *Prefixes {
+	return attach(l, key, &Prefixes{key: key})
+}

@@ -234,3 +234,11 @@ func (w *Worker) Settle() {
 		s.Settle()
 	}
 }
+
+// Shadow returns a worker on the same loop that counts nowhere, to find out what would be done. It is for
+// the event that asked for it.
+func (w *Worker) Shadow() *Worker {
+	s := *w
+	s.Stats = new(stats.Shard)
+	return &s
+}
