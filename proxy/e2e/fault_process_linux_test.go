@@ -60,6 +60,25 @@ func TestChildProcess(t *testing.T) {
 	}
 }
 
+// needDescriptors raises the soft limit of this process and its children to the hard one for the test, and
+// skips it when that is less than n.
+func needDescriptors(t *testing.T, n uint64) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max < n {
+		t.Skipf("%d descriptors are the hard limit; %d are needed", limit.Max, n)
+	}
+	raised := limit
+	raised.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) })
+}
+
 // child is a proxy in a process of its own.
 type child struct {
 	t    *testing.T
@@ -71,12 +90,18 @@ type child struct {
 	top  harness.Topology
 }
 
-func startChild(t *testing.T, top harness.Topology) *child {
+// startChild starts a topology in a process of its own; fields, such as a ServerSocket, are its filter
+// chain's.
+func startChild(t *testing.T, top harness.Topology, fields ...string) *child {
 	t.Helper()
 	dir := t.TempDir()
 	c := &child{t: t, top: top, log: filepath.Join(dir, "access.log")}
 	config := filepath.Join(dir, "config.yaml")
-	if err := os.WriteFile(config, []byte(top.YAML(c.log)), 0o600); err != nil {
+	yaml := top.YAML(c.log)
+	if len(fields) > 0 {
+		yaml = top.Secured(c.log, fields...)
+	}
+	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c.cmd = exec.Command(os.Args[0], "-test.run=^TestChildProcess$", "-test.v=false")
@@ -114,6 +139,26 @@ func (c *child) do(command string) string {
 		c.t.Fatal(err)
 	}
 	return c.line()
+}
+
+// resident returns the process's resident memory in bytes.
+func (c *child) resident() int64 {
+	c.t.Helper()
+	return residentOf(c.t, c.cmd.Process.Pid)
+}
+
+// residentOf returns the resident memory of a process in bytes.
+func residentOf(t testing.TB, pid int) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, pages int64
+	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 func (c *child) stats() (s harness.Stats) {

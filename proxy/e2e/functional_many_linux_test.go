@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
@@ -14,19 +13,7 @@ import (
 // proxy has a process of its own, because both ends together would need twice the descriptors.
 func TestTenThousandConnections(t *testing.T) {
 	const clients, upstream, others = 10_000, 2000, 500
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if limit.Max < clients+upstream+others {
-		t.Skipf("%d descriptors are the hard limit; %d are needed", limit.Max, clients+upstream+others)
-	}
-	raised := limit
-	raised.Cur = limit.Max
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) }()
+	needDescriptors(t, clients+upstream+others)
 	harness.NoLeaks(t)
 	top := one(harness.NewOrigin(t, "a"))
 	top.Clusters[0].Fields = fmt.Sprintf("circuit_breakers: { thresholds: [{ max_connections: %d, max_pending_requests: %d, max_requests: %d }] }", upstream, 2*clients, 2*clients)

@@ -97,6 +97,7 @@ func TestH2ASlowStreamDoesNotStopItsSiblings(t *testing.T) {
 	const size = 8 << 20
 	top := one(harness.NewOrigin(t, "a"))
 	p := serveH2(t, top, nil)
+	toll := takeToll(t, p)
 	w := dialH2(t, p, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1000})
 	w.must(w.WriteWindowUpdate(0, 1<<30))
 	w.get(1, fmt.Sprintf("/bytes/%d", size))
@@ -108,6 +109,7 @@ func TestH2ASlowStreamDoesNotStopItsSiblings(t *testing.T) {
 	if n := p.Stat("http2.pending_send_bytes"); n == 0 || n > 512<<10 {
 		t.Errorf("%d bytes wait for the window", n)
 	}
+	toll.settle(fmt.Sprintf("199 siblings were served beside a stream of %d KiB that moved 1000 bytes,", size>>10))
 	w.must(w.WriteWindowUpdate(1, 2*size))
 	if n := w.body(1, false); n != size-1000 {
 		t.Errorf("%d bytes of the slow stream", n)

@@ -146,20 +146,11 @@ func (p *process) want(want harness.Stats) {
 // resident returns the process's resident memory in bytes, and how many descriptors it has.
 func (p *process) resident() (rss int64, descriptors int) {
 	p.t.Helper()
-	dir := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
-	b, err := os.ReadFile(dir + "statm")
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	var size, pages int64
-	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
-		p.t.Fatal(err)
-	}
-	entries, err := os.ReadDir(dir + "fd")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize()), len(entries)
+	return residentOf(p.t, p.cmd.Process.Pid), len(entries)
 }
 
 // cycle is a long content that costs little to make and to check. Its length is no power of two, so

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -90,20 +89,7 @@ func echoLines(p *harness.Peer) {
 func TestProcessWaves(t *testing.T) {
 	binary := buildBinary(t)
 	const waves, each, reloads = 5, 1000, 10
-	const needed = 2*waves*each + 1000
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if limit.Max < needed {
-		t.Skipf("%d descriptors are the hard limit; %d are needed", limit.Max, needed)
-	}
-	raised := limit
-	raised.Cur = limit.Max
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) }()
+	needDescriptors(t, 2*waves*each+1000)
 	harness.NoLeaks(t)
 
 	// Every change moves new sessions to a cluster of another name, with other origins.
