@@ -64,14 +64,16 @@ func needsTransports(c *conf.Cluster) bool {
 }
 
 // of returns what the connections to an endpoint begin with: the first match whose values it has, else
-// the cluster's own.
+// the first one whose values its locality has, else the cluster's own.
 func (t *transports) of(e *conf.Endpoint) transport {
 	if t == nil {
 		return transport{}
 	}
-	for i := range t.matches {
-		if has(e.SocketMetadata, t.matches[i].want) {
-			return t.matches[i].transport
+	for _, metadata := range [...]conf.LBMetadata{e.SocketMetadata, e.LocalitySocketMetadata} {
+		for i := range t.matches {
+			if has(metadata, t.matches[i].want) {
+				return t.matches[i].transport
+			}
 		}
 	}
 	return t.own

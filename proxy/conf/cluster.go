@@ -150,6 +150,8 @@ type Endpoint struct {
 	// Metadata is the endpoint's envoy.lb metadata, SocketMetadata envoy.transport_socket_match; nil: none.
 	Metadata       LBMetadata
 	SocketMetadata LBMetadata
+	// LocalitySocketMetadata is its locality's, which counts when nothing matches SocketMetadata.
+	LocalitySocketMetadata LBMetadata
 }
 
 // RingHashFunction is RingHashLbConfig.hash_function.

@@ -116,6 +116,7 @@ func (c *compiler) endpoints(m *clusterv3.Cluster, at place, out *conf.Cluster) 
 			l := locality.GetLocality()
 			compiled.Region, compiled.Zone, compiled.SubZone = l.GetRegion(), l.GetZone(), l.GetSubZone()
 			compiled.Priority, compiled.LocalityWeight = priority, locality.GetLoadBalancingWeight().GetValue()
+			compiled.LocalitySocketMetadata = lbMetadata(locality.GetMetadata().GetFilterMetadata()[socketNamespace])
 			out.Endpoints = append(out.Endpoints, compiled)
 		}
 	}

@@ -127,8 +127,8 @@ var endpointSupport = []messageSupport{
 	},
 	{
 		message: "envoy.config.endpoint.v3.LocalityLbEndpoints",
-		fields:  "locality lb_endpoints priority load_balancing_weight",
-		muted:   map[string]string{"metadata": onlyFilters},
+		fields:  "locality lb_endpoints priority load_balancing_weight metadata",
+		hints:   map[string]string{"metadata": "only envoy.transport_socket_match"},
 	},
 	{
 		message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
