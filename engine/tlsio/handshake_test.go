@@ -471,3 +471,43 @@ func TestRenegotiationIsNeverAllowed(t *testing.T) {
 		t.Error("the caller's config was changed")
 	}
 }
+
+// A preface goes out ahead of the handshake, as it is.
+func TestClientsMaySendSomethingFirst(t *testing.T) {
+	for _, size := range []int{0, 1, 100, 1 << 20} {
+		preface := bytes.Repeat([]byte("p"), size)
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() {
+			c, err := ln.Accept()
+			if err != nil {
+				served <- err
+				return
+			}
+			defer c.Close()
+			got := make([]byte, size)
+			if _, err = io.ReadFull(c, got); err == nil && !bytes.Equal(got, preface) {
+				err = errors.New("another preface")
+			}
+			if err == nil {
+				err = tls.Server(c, serverConfig(0)).Handshake()
+			}
+			served <- err
+		}()
+		l := group(t, engine.Options{Loops: 1}).Loops()[0]
+		p, layer := &peer{}, tlsio.New(tlsio.Options{})
+		on(t, l, func() {
+			c := l.Dial(engine.DialSpec{Addr: ln.Addr().(*net.TCPAddr).AddrPort(), Timeout: time.Minute}, p)
+			mine := bytes.Clone(preface)
+			layer.ClientAfter(c, mine, clientConfig(0), 0)
+			clear(mine) // it was copied
+		})
+		if err := <-served; err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		_ = ln.Close()
+	}
+}

@@ -52,8 +52,15 @@ func (st *stream) tlsHost() []byte {
 const longestAddress = len("0000:0000:0000:0000:0000:ffff:255.255.255.255")
 
 func isAddress(host []byte) bool {
-	if len(host) == 0 || len(host) > longestAddress || !('0' <= host[len(host)-1] && host[len(host)-1] <= '9' || bytes.IndexByte(host, ':') >= 0) {
-		return false // no need to look: most names end in a letter
+	if len(host) == 0 || len(host) > longestAddress {
+		return false
+	}
+	if bytes.IndexByte(host, ':') < 0 {
+		for _, c := range host {
+			if c != '.' && (c < '0' || c > '9') {
+				return false // no need to look any closer
+			}
+		}
 	}
 	_, err := netip.ParseAddr(string(host))
 	return err == nil
