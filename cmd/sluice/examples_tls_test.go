@@ -311,3 +311,16 @@ func TestExampleGRPC(t *testing.T) {
 		t.Error("HTTP/1 was served")
 	}
 }
+
+func TestExampleTLSByHost(t *testing.T) {
+	certs := certificates(t, "tls/tls-by-host.yaml")
+	o := secureServer(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.TLS.ServerName, " ", r.Host) },
+		&tls.Config{Certificates: []tls.Certificate{keyPair(t, certs, "blue"), keyPair(t, certs, "red")}})
+	e := runExample(t, "tls/tls-by-host.yaml", "certs/", certs+"/", "port_value: 9443", o, "access_loggers.stream.v3.StdoutAccessLog", "access_loggers.stream.v3.StderrAccessLog")
+	for host, want := range map[string]int{"blue.example": 200, "RED.example": 200, "x.red.example": 503, "green.example": 404} {
+		name, _, _ := strings.Cut(strings.ToLower(host), ":")
+		if status, _, body := e.get(host, "/"); status != want || status == 200 && body != name+" "+host {
+			t.Errorf("%s: %d %q", host, status, body)
+		}
+	}
+}
