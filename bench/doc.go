@@ -4,7 +4,8 @@
 // takes less of its CPU than the proxy under test takes of its own: requests are bytes made once,
 // response bodies are dropped in the kernel (MSG_TRUNC), and nothing is allocated per request. Besides
 // HTTP/1 there are two kinds of plain TCP: ping-pong, one message in flight on each connection, and a sink
-// that drops what an endless source sends.
+// that drops what an endless source sends. HTTP/1 over TLS has a goroutine for each connection instead
+// ([Load].TLS): it is for handshakes, whose cost is the same whoever asks for them.
 //
 // Two shapes of load:
 //

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -37,6 +38,9 @@ type Load struct {
 	BodyBytes int
 	// CloseEach sends "Connection: close" and opens a new connection for every request.
 	CloseEach bool
+	// TLS, when not nil, is how connections are secured. A closed loop only. It must not resume sessions
+	// where whole handshakes are to be measured: leave ClientSessionCache nil.
+	TLS *tls.Config
 
 	// WantStatus is the only status that counts as success; default 200. WantBytes, when >= 0, is the
 	// exact body length; use -1 for any.
@@ -174,6 +178,9 @@ func Run(ctx context.Context, l Load) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("load address: %w", err)
 	}
+	if l.TLS != nil {
+		return runTLS(ctx, &l)
+	}
 	return run(ctx, &l, addr)
 }
 
@@ -205,6 +212,8 @@ func (l *Load) normalize() error {
 		return fmt.Errorf("load: a request body is at most %d bytes", maxBodyBytes)
 	case l.raw() && l.CloseEach:
 		return errors.New("load: ping-pong and sink connections stay open")
+	case l.TLS != nil && (l.raw() || l.Rate > 0):
+		return errors.New("load: over TLS there is HTTP in a closed loop alone")
 	case l.SinkBytes > 0 && (l.PingPongBytes > 0 || l.Rate > 0):
 		return errors.New("load: a sink neither sends nor sets the rate")
 	}
@@ -245,10 +254,10 @@ func Pattern(dst []byte, n int) []byte {
 	return dst
 }
 
-// Hold opens n keep-alive connections to addr, has each of them do one request for path, and keeps them
-// open and idle until release is called. At most parallel are being opened at a time. On an error what
-// was opened is closed again.
-func Hold(ctx context.Context, addr, path string, n, parallel int) (release func(), err error) {
+// Hold opens n keep-alive connections to addr, over TLS unless secure is nil, has each of them do one
+// request for path, and keeps them open and idle until release is called. At most parallel are being
+// opened at a time. On an error what was opened is closed again.
+func Hold(ctx context.Context, addr, path string, secure *tls.Config, n, parallel int) (release func(), err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	conns := make([]net.Conn, n)
@@ -265,7 +274,7 @@ func Hold(ctx context.Context, addr, path string, n, parallel int) (release func
 			defer func() { ends <- struct{}{} }()
 			for i := w; i < n && ctx.Err() == nil; i += parallel {
 				var err error
-				if conns[i], err = holdOne(ctx, addr, path); err != nil {
+				if conns[i], err = holdOne(ctx, addr, path, secure); err != nil {
 					cancel(fmt.Errorf("connection %d: %w", i, err))
 				}
 			}
@@ -281,12 +290,15 @@ func Hold(ctx context.Context, addr, path string, n, parallel int) (release func
 	return closeAll, nil
 }
 
-func holdOne(ctx context.Context, addr, path string) (net.Conn, error) {
+func holdOne(ctx context.Context, addr, path string, secure *tls.Config) (net.Conn, error) {
 	var d net.Dialer
 	d.KeepAlive = -1
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
+	}
+	if secure != nil {
+		c = tls.Client(c, secure)
 	}
 	_ = c.SetDeadline(time.Now().Add(defaultTimeout))
 	if _, err = fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, addr); err == nil {

@@ -82,6 +82,8 @@ func serveTest(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, got)
 	case "/status":
 		w.WriteHeader(n)
+	case "/stall":
+		<-r.Context().Done()
 	}
 }
 
@@ -414,7 +416,7 @@ func TestHold(t *testing.T) {
 	}
 	srv.Start()
 	defer srv.Close()
-	release, err := Hold(t.Context(), srv.Listener.Addr().String(), "/bytes?n=5", 50, 8)
+	release, err := Hold(t.Context(), srv.Listener.Addr().String(), "/bytes?n=5", nil, 50, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +424,7 @@ func TestHold(t *testing.T) {
 		t.Errorf("%d connections held, want 50", n)
 	}
 	release()
-	if _, err := Hold(t.Context(), srv.Listener.Addr().String(), "/status?n=404", 5, 2); err == nil {
+	if _, err := Hold(t.Context(), srv.Listener.Addr().String(), "/status?n=404", nil, 5, 2); err == nil {
 		t.Error("a refused request was taken for a held connection")
 	}
 }

@@ -44,8 +44,8 @@ http {
     keepalive_timeout 3600s;
   }
   server {
-    listen {listen} backlog=4096;
-    location / {
+    listen {listen}{wire} backlog=4096;
+{tls}    location / {
       proxy_pass http://origin;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -57,6 +57,18 @@ http {
   }
 }
 `
+
+// nginxTLS is without tickets and without a cache of sessions, as everywhere.
+const nginxTLS = `    ssl_certificate {cert};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.3;
+    ssl_conf_command Ciphersuites {cipher};
+    ssl_session_cache off;
+    ssl_session_tickets off;
+`
+
+// nginxWire is what listen has to say for each wire.
+var nginxWire = [...]string{H1: "", H1TLS: " ssl", H2C: " http2", H2TLS: " ssl http2"}
 
 const nginxTCP = `load_module {module};
 daemon off;
@@ -99,7 +111,12 @@ func nginxConfig(dir string, s Spec) ([]string, error) {
 	if os.Geteuid() != 0 {
 		text = strings.Replace(text, "user root;\n", "", 1)
 	}
-	path, err := render(dir, "nginx.conf", text, "{dir}", dir, "{listen}", s.Listen, "{upstream}", s.Upstream,
+	tls := ""
+	if s.Wire.Secure() {
+		tls = nginxTLS
+	}
+	path, err := render(dir, "nginx.conf", strings.Replace(text, "{tls}", tls, 1), "{wire}", nginxWire[s.Wire],
+		"{cert}", s.Identity.cert(), "{key}", s.Identity.key(), "{cipher}", identityCipher, "{dir}", dir, "{listen}", s.Listen, "{upstream}", s.Upstream,
 		"{module}", module, "{buffer}", buffer, "{await}", await,
 		"{nofile}", fmt.Sprint(2*s.MaxConns+1000))
 	return []string{"-p", dir, "-e", filepath.Join(dir, "error.log"), "-c", path}, err
@@ -113,6 +130,8 @@ const haproxyText = `global
   maxconn {maxconn}
   no strict-limits
   tune.bufsize 16384
+  tune.ssl.cachesize 0
+  ssl-default-bind-ciphersuites {cipher}
 {globalbulk}
 defaults
   mode {mode}
@@ -123,11 +142,19 @@ defaults
   backlog 4096
 {http}{bulk}
 frontend in
-  bind {listen}
+  bind {listen}{wire}
 {await}  default_backend origin
 backend origin
   server origin {upstream}
 `
+
+// haproxyWire is what bind has to say for each wire.
+var haproxyWire = [...]string{
+	H1:    "",
+	H1TLS: " ssl crt {both} alpn http/1.1 ssl-min-ver TLSv1.3 no-tls-tickets",
+	H2C:   " proto h2",
+	H2TLS: " ssl crt {both} alpn h2 ssl-min-ver TLSv1.3 no-tls-tickets",
+}
 
 // haproxyAwait has haproxy connect once there is a byte.
 const haproxyAwait = "  tcp-request inspect-delay 1h\n  tcp-request content accept if { req.len gt 0 }\n"
@@ -144,7 +171,8 @@ func haproxyConfig(dir string, s Spec) ([]string, error) {
 		globalBulk = "  tune.pipesize 1048576\n  maxpipes 1024\n"
 		bulk = "  option splice-auto\n  option splice-request\n  option splice-response\n"
 	}
-	path, err := render(dir, "haproxy.cfg", haproxyText, "{listen}", s.Listen, "{upstream}", s.Upstream, "{mode}", mode,
+	text := strings.Replace(haproxyText, "{wire}", haproxyWire[s.Wire], 1)
+	path, err := render(dir, "haproxy.cfg", text, "{both}", s.Identity.both(), "{cipher}", identityCipher, "{listen}", s.Listen, "{upstream}", s.Upstream, "{mode}", mode,
 		"{http}", http, "{bulk}", bulk, "{globalbulk}", globalBulk, "{await}", await, "{maxconn}", fmt.Sprint(s.MaxConns+100))
 	return []string{"-db", "-f", path}, err
 }
@@ -155,11 +183,14 @@ max-connections: {maxconn}
 {user}error-log: {dir}/error.log
 pid-file: {dir}/h2o.pid
 http1-request-timeout: 3600
+http2-idle-timeout: 3600
 limit-request-body: 1073741824
+ssl-session-resumption:
+  mode: off
 listen:
   host: {host}
   port: {port}
-hosts:
+{tls}hosts:
   default:
     paths:
       "/":
@@ -167,6 +198,15 @@ hosts:
         proxy.preserve-host: ON
         proxy.timeout.keepalive: 3600000
         proxy.timeout.io: 3600000
+`
+
+// h2oTLS takes the first cipher of its clients', which is identityCipher for all of ours. There is no
+// staple for a certificate that nobody issued.
+const h2oTLS = `  ssl:
+    certificate-file: {cert}
+    key-file: {key}
+    cipher-preference: client
+    ocsp-update-interval: 0
 `
 
 func h2oConfig(dir string, s Spec) ([]string, error) {
@@ -178,7 +218,12 @@ func h2oConfig(dir string, s Spec) ([]string, error) {
 	if os.Geteuid() == 0 {
 		user = "user: root\n"
 	}
-	path, err := render(dir, "h2o.conf", h2oText, "{dir}", dir, "{host}", host, "{port}", port, "{user}", user,
+	tls := ""
+	if s.Wire.Secure() {
+		tls = h2oTLS
+	}
+	path, err := render(dir, "h2o.conf", strings.Replace(h2oText, "{tls}", tls, 1), "{cert}", s.Identity.cert(), "{key}", s.Identity.key(),
+		"{dir}", dir, "{host}", host, "{port}", port, "{user}", user,
 		"{upstream}", s.Upstream, "{maxconn}", fmt.Sprint(s.MaxConns+100))
 	return []string{"-m", "worker", "-c", path}, err
 }
@@ -192,7 +237,7 @@ static_resources:
   - name: bench
     address: {socket_address: {address: {host}, port_value: {port}}}
     filter_chains:
-    - filters:
+    - {tls}filters:
 {filter}  clusters:
   - name: origin
     type: STATIC
@@ -212,7 +257,7 @@ const sluiceHTTPFilter = `      - name: envoy.filters.network.http_connection_ma
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: bench
-          codec_type: HTTP1
+          codec_type: {codec}
           generate_request_id: false
           route_config:
             name: bench
@@ -228,6 +273,18 @@ const sluiceHTTPFilter = `      - name: envoy.filters.network.http_connection_ma
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
               suppress_envoy_headers: true
 `
+
+const sluiceTLS = `transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          disable_stateless_session_resumption: true
+          common_tls_context:
+            alpn_protocols: ["{alpn}"]
+            tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
+            tls_certificates:
+            - {certificate_chain: {filename: "{cert}"}, private_key: {filename: "{key}"}}
+      `
 
 const sluiceTCPFilter = `      - name: envoy.filters.network.tcp_proxy
         typed_config:
@@ -249,7 +306,15 @@ func sluiceConfig(dir string, s Spec) ([]string, error) {
 	if s.AwaitData {
 		await = sluiceAwait
 	}
-	keys := []string{"{filter}", strings.ReplaceAll(filter, "{await}", await)}
+	codec, tls := "HTTP1", ""
+	if s.Wire.HTTP2() {
+		codec = "HTTP2"
+	}
+	if s.Wire.Secure() {
+		tls = sluiceTLS
+	}
+	text := strings.NewReplacer("{filter}", filter, "{tls}", tls).Replace(sluiceText)
+	keys := []string{"{await}", await, "{codec}", codec, "{alpn}", s.Wire.protocol(), "{cert}", s.Identity.cert(), "{key}", s.Identity.key()}
 	for _, a := range []struct{ addr, host, port string }{
 		{s.Listen, "{host}", "{port}"},
 		{s.Upstream, "{uphost}", "{upport}"},
@@ -261,6 +326,6 @@ func sluiceConfig(dir string, s Spec) ([]string, error) {
 		}
 		keys = append(keys, a.host, host, a.port, port)
 	}
-	path, err := render(dir, "sluice.yaml", sluiceText, keys...)
+	path, err := render(dir, "sluice.yaml", text, keys...)
 	return []string{"-c", path, "--concurrency", "1", "-l", "error"}, err
 }

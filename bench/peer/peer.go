@@ -25,6 +25,9 @@ type Spec struct {
 	Listen   string // IP address and port
 	Upstream string // IP address and port
 	Admin    string // IP address and port, for proxies that have an administration port
+	// Wire is what clients speak to an HTTP proxy; Identity is for a wire with TLS, and nil else.
+	Wire     Wire
+	Identity *Identity
 	// Bulk asks for the settings that suit bodies of a megabyte and more, where a proxy has such.
 	Bulk bool
 	// AwaitData makes a TCP proxy connect upstream only when the client has sent something.
@@ -119,12 +122,12 @@ func H2O() *Peer {
 }
 
 // ReverseProxy returns net/http/httputil.ReverseProxy as a peer. command starts a process that calls
-// ServeReverseProxy with the two addresses appended to it.
+// ServeReverseProxy with four arguments appended to it; the files are empty for a wire without TLS.
 func ReverseProxy(command ...string) *Peer {
 	return &Peer{
 		Name: "net/http", Install: "it is part of this program", binary: command[0],
 		config: func(_ string, s Spec) ([]string, error) {
-			return append(command[1:len(command):len(command)], s.Listen, s.Upstream), nil
+			return append(command[1:len(command):len(command)], s.Listen, s.Upstream, s.Identity.cert(), s.Identity.key()), nil
 		},
 		modes: []Mode{HTTP},
 		env:   []string{"GOMAXPROCS=1"},

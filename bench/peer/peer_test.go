@@ -4,6 +4,7 @@ package peer
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +25,8 @@ import (
 
 // The test binary is the process that Go's reverse proxy runs in.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 4 && os.Args[1] == "reverse-proxy" {
-		_, _ = fmt.Fprintln(os.Stderr, ServeReverseProxy(os.Args[2], os.Args[3]))
+	if len(os.Args) == 6 && os.Args[1] == "reverse-proxy" {
+		_, _ = fmt.Fprintln(os.Stderr, ServeReverseProxy(os.Args[2], os.Args[3], os.Args[4], os.Args[5]))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -42,6 +43,13 @@ func TestPeersAnswerRight(t *testing.T) {
 	}
 	defer o.Stop()
 	http, echo, source := o.Addr().String(), o.EchoAddr().String(), o.SourceAddr().String()
+	id, err := NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := func(w Wire) func(context.Context, string) error {
+		return func(ctx context.Context, addr string) error { return ProbeOver(ctx, addr, w, id) }
+	}
 	for _, p := range all() {
 		for _, tc := range []struct {
 			name  string
@@ -50,6 +58,9 @@ func TestPeersAnswerRight(t *testing.T) {
 		}{
 			{"http", Spec{Mode: HTTP, Upstream: http}, Probe},
 			{"http, tuned for bulk", Spec{Mode: HTTP, Upstream: http, Bulk: true}, Probe},
+			{"http/1 over TLS", Spec{Wire: H1TLS, Upstream: http, Identity: id}, over(H1TLS)},
+			{"h2c", Spec{Wire: H2C, Upstream: http}, over(H2C)},
+			{"h2 over TLS", Spec{Wire: H2TLS, Upstream: http, Identity: id}, over(H2TLS)},
 			{"tcp to an echo", Spec{Mode: TCP, Upstream: echo}, ProbeEcho},
 			{"tcp to an echo, tuned for bulk", Spec{Mode: TCP, Upstream: echo, Bulk: true}, ProbeEcho},
 			{"tcp to a source, tuned for bulk", Spec{Mode: TCP, Upstream: source, Bulk: true}, ProbeSource},
@@ -171,6 +182,40 @@ func TestProbeFindsWrongAnswers(t *testing.T) {
 	}
 }
 
+// A proxy that takes another cipher than the others, or resumes sessions, would not do the same work.
+func TestProbeFindsAnotherHandshake(t *testing.T) {
+	id, err := NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.LoadX509KeyPair(id.cert(), id.key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		config *tls.Config
+		want   string
+	}{
+		"TLS 1.2": {&tls.Config{Certificates: []tls.Certificate{cert}, MaxVersion: tls.VersionTLS12}, "protocol version"},
+		"no h2":   {&tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}}, "no application protocol"},
+	} {
+		ln, err := tls.Listen("tcp", "127.0.0.1:0", row.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+				_ = c.(*tls.Conn).Handshake()
+				_ = c.Close()
+			}
+		}()
+		if err := ProbeOver(t.Context(), ln.Addr().String(), H2TLS, id); err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = ln.Close()
+	}
+}
+
 func TestProbeEchoFindsLostBytes(t *testing.T) {
 	s, err := origin.NewScripted(origin.Script{origin.Send(string(bench.Pattern(nil, 99_999))), origin.CloseWrite(), origin.Stall()})
 	if err != nil {
@@ -212,10 +257,15 @@ func TestProbeSourceFindsWrongBytes(t *testing.T) {
 var leftover = regexp.MustCompile(`\{[a-z]+\}`)
 
 func TestConfigurationsAreComplete(t *testing.T) {
-	s := Spec{Listen: "127.0.0.1:1001", Upstream: "127.0.0.1:1002", Admin: "127.0.0.1:1003", MaxConns: 100}
+	id, err := NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Spec{Listen: "127.0.0.1:1001", Upstream: "127.0.0.1:1002", Admin: "127.0.0.1:1003", MaxConns: 100, Identity: id}
 	for _, p := range append(all(), Sluice("/nowhere/sluice")) {
 		for _, s.Mode = range p.modes {
-			for _, s.Bulk = range []bool{false, true} {
+			for n := range 5 { // the wires, and the first of them once more for bulk
+				s.Wire, s.Bulk = Wire(n%4), n == 4
 				s.AwaitData = s.Bulk && s.Mode == TCP
 				dir := t.TempDir()
 				args, err := p.config(dir, s)

@@ -19,7 +19,14 @@ const probeTimeout = 5 * time.Second
 
 // Probe asks a proxy in front of bench/origin for answers that are known and returns what the first wrong
 // one was. Every question is asked twice, the second time on upstream connections that served before.
-func Probe(ctx context.Context, addr string) error {
+func Probe(ctx context.Context, addr string) error { return ProbeOver(ctx, addr, H1, nil) }
+
+// ProbeOver is Probe over another wire; one with TLS needs the proxy's identity.
+func ProbeOver(ctx context.Context, addr string, w Wire, id *Identity) error {
+	client, scheme := id.client(w), "http://"
+	if w.Secure() {
+		scheme = "https://"
+	}
 	upload := bench.Pattern(nil, 64<<10)
 	for range 2 {
 		for _, q := range []struct {
@@ -37,7 +44,7 @@ func Probe(ctx context.Context, addr string) error {
 			{"POST", "/drain", upload, 200, fmt.Appendf(nil, "%d %08x\n", len(upload), crc32.ChecksumIEEE(upload))},
 			{"POST", "/echo", upload, 200, upload},
 		} {
-			if err := ask(ctx, addr, q.method, q.path, q.send, q.status, q.want); err != nil {
+			if err := ask(ctx, client, scheme+addr+q.path, q.method, q.send, q.status, q.want); err != nil {
 				return fmt.Errorf("%s %s: %w", q.method, q.path, err)
 			}
 		}
@@ -45,14 +52,14 @@ func Probe(ctx context.Context, addr string) error {
 	return nil
 }
 
-func ask(ctx context.Context, addr, method, path string, send []byte, status int, want []byte) error {
+func ask(ctx context.Context, client *http.Client, url, method string, send []byte, status int, want []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+addr+path, bytes.NewReader(send))
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(send))
 	if err != nil {
 		return err
 	}
-	res, err := direct.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return err
 	}

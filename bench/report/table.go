@@ -121,9 +121,11 @@ func ratioText(v float64) string {
 
 func percent(v float64) string { return fmt.Sprintf("%.0f%%", 100*v) }
 
-// Short writes a latency with three digits at most before its unit.
+// Short writes a latency with three digits at most before its unit. 0 is one that was not measured.
 func Short(d time.Duration) string {
 	switch {
+	case d == 0:
+		return "-"
 	case d < 10*time.Microsecond:
 		return fmt.Sprintf("%.1fus", float64(d)/1e3)
 	case d < time.Millisecond:

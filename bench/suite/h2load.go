@@ -1,6 +1,7 @@
 package suite
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os/exec"
@@ -11,11 +12,60 @@ import (
 	"github.com/sluiceproxy/sluice/bench"
 )
 
-// h2load runs it over HTTP/1.1, one request at a time on each connection.
-func h2load(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
-	args := []string{"--h1", "-t1", "-m1", "-c", strconv.Itoa(l.Conns), "-D", wholeSeconds(d)}
-	return command(ctx, l, "h2load", "nghttp2-client", args)
+// runH2load drives l with h2load over the scenario's wire, with its streams at a time on each connection.
+// The groups for TLS are those of our own client: P-256. Connections are made while it warms up, so that
+// the window has requests alone; h2load counts those of its own window, which is as long as the meter's
+// and begins some milliseconds later.
+func (s *scenario) runH2load(ctx context.Context, l *bench.Load, w *meter) (res bench.Result, err error) {
+	args := []string{"-t1", "-m", strconv.Itoa(max(1, s.streams)), "-c", strconv.Itoa(l.Conns), "--groups=P-256"}
+	if !s.wire.HTTP2() {
+		args = append(args, "--h1")
+	}
+	scheme := "http://"
+	if s.wire.Secure() {
+		scheme = "https://"
+	}
+	if l.MaxRequests > 0 { // it cannot end by whichever comes first
+		args = append(args, "-n", strconv.FormatInt(max(l.MaxRequests, int64(l.Conns)), 10))
+		w.onWindow(true)
+		cmd, err := command(ctx, l, h2loadName, h2loadPackage, args, scheme+l.Addr+l.Path)
+		w.onWindow(false)
+		if err != nil {
+			return res, err
+		}
+		return parseH2load(cmd.Stdout.(*bytes.Buffer).Bytes())
+	}
+	warmup, window := max(l.Warmup, 500*time.Millisecond), max(time.Second, l.Duration.Round(time.Second))
+	args = append(args, "--warm-up-time", fmt.Sprintf("%dms", warmup.Milliseconds()), "-D", wholeSeconds(window))
+	ended := make(chan error, 1)
+	var cmd *exec.Cmd
+	began := time.Now()
+	go func() {
+		var err error
+		cmd, err = command(ctx, l, h2loadName, h2loadPackage, args, scheme+l.Addr+l.Path)
+		ended <- err
+	}()
+	for n, d := range []time.Duration{warmup, window} {
+		select {
+		case err := <-ended:
+			if err == nil {
+				err = fmt.Errorf("h2load ended early: %q", cmd.Stdout)
+			}
+			return res, err
+		case <-time.After(d):
+			w.onWindow(n == 0)
+		}
+	}
+	if err := <-ended; err != nil {
+		return res, err
+	}
+	res, err = parseH2load(cmd.Stdout.(*bytes.Buffer).Bytes())
+	res.Elapsed = window
+	res.LoadBusy = float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) / float64(time.Since(began))
+	return res, err
 }
+
+const h2loadName, h2loadPackage = "h2load", "nghttp2-client"
 
 var (
 	h2loadFinished = regexp.MustCompile(`finished in ([\d.]+)(us|ms|s|m), `)

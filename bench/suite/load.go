@@ -105,14 +105,15 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	l := s.load
 	l.Addr, l.MaxRequests = p.Spec.Listen, r.Profile.MaxRequests
 	l.Warmup, l.Duration = r.Profile.Warmup, r.Profile.Duration
+	l.TLS = p.Spec.Identity.Client(s.wire)
 	w := &meter{ctx: ctx, r: r, p: p}
 	var res bench.Result
 	var err error
 	switch r.loadName(s) {
 	case "wrk":
-		res, err = runTool(ctx, &l, w, wrk, parseWrk)
+		res, err = runWrk(ctx, &l, w)
 	case "h2load":
-		res, err = runTool(ctx, &l, w, h2load, parseH2load)
+		res, err = s.runH2load(ctx, &l, w)
 	default:
 		l.OnWindow = w.onWindow
 		l.OnProgress = r.line.onProgress
@@ -124,23 +125,20 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	return w.sample(s.metric, &res)
 }
 
-// tool runs a load generator once; what it prints is in the command's Stdout.
-type tool func(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error)
-
-// runTool drives l with another generator, which inherits this process's CPU. They count whole
-// seconds; the load's own share of its CPU comes from the process times.
-func runTool(ctx context.Context, l *bench.Load, w *meter, run tool, parse func([]byte) (bench.Result, error)) (res bench.Result, err error) {
-	if _, err := run(ctx, l, l.Warmup); err != nil {
+// runWrk drives l with wrk, which inherits this process's CPU. It counts whole seconds and cannot warm
+// up, so it runs twice; the load's own share of its CPU comes from the process times.
+func runWrk(ctx context.Context, l *bench.Load, w *meter) (res bench.Result, err error) {
+	if _, err := wrk(ctx, l, l.Warmup); err != nil {
 		return res, err
 	}
 	w.onWindow(true)
 	started := time.Now()
-	cmd, err := run(ctx, l, l.Duration)
+	cmd, err := wrk(ctx, l, l.Duration)
 	w.onWindow(false)
 	if err != nil {
 		return res, err
 	}
-	res, err = parse(cmd.Stdout.(*bytes.Buffer).Bytes())
+	res, err = parseWrk(cmd.Stdout.(*bytes.Buffer).Bytes())
 	res.LoadBusy = float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) / float64(time.Since(started))
 	return res, err
 }
@@ -152,16 +150,16 @@ func wholeSeconds(d time.Duration) string {
 
 func wrk(ctx context.Context, l *bench.Load, d time.Duration) (*exec.Cmd, error) {
 	args := []string{"-t1", "--latency", "-c", strconv.Itoa(l.Conns), "-d", wholeSeconds(d)}
-	return command(ctx, l, "wrk", "wrk", args)
+	return command(ctx, l, "wrk", "wrk", args, "http://"+l.Addr+l.Path)
 }
 
-// command runs name, of the Debian package pkg, with l's fields and address behind args: the tools
-// spell those alike.
-func command(ctx context.Context, l *bench.Load, name, pkg string, args []string) (*exec.Cmd, error) {
+// command runs name, of the Debian package pkg, with l's fields and url behind args: the tools spell
+// those alike.
+func command(ctx context.Context, l *bench.Load, name, pkg string, args []string, url string) (*exec.Cmd, error) {
 	for _, h := range l.Header {
 		args = append(args, "-H", h[0]+": "+h[1])
 	}
-	cmd := exec.CommandContext(ctx, name, append(args, "http://"+l.Addr+l.Path)...)
+	cmd := exec.CommandContext(ctx, name, append(args, url)...)
 	cmd.Stdout = &bytes.Buffer{}
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s (apt-get install %s): %w", name, pkg, err)

@@ -18,6 +18,9 @@ type scenario struct {
 	bulk        bool // peers are tuned for large bodies
 	awaitData   bool // peers connect upstream at the client's first bytes
 	tools       bool // wrk and h2load can drive it
+	wire        peer.Wire
+	h2load      bool // h2load drives it, always
+	streams     int  // h2load: requests at a time on each connection; 0 is one
 	load        bench.Load
 	hold        int // idle connections to hold
 	// run measures one proxy once.
@@ -93,8 +96,28 @@ func scenarios() []scenario {
 			metric: report.CPUPerRequest, mode: peer.TCP, awaitData: true, load: once, run: runLoad,
 		},
 		{
+			name: "tls-64", title: "HTTP/1 over TLS 1.3, keep-alive, small response, 64 connections",
+			metric: report.CPUPerRequest, wire: peer.H1TLS, h2load: true, load: get(64, "/", helloBytes), run: runLoad,
+		},
+		{
+			name: "tls-handshake", title: "TLS 1.3, a full handshake (P-256) and one HTTP/1 request on each connection, 64 at a time",
+			metric: report.CPUPerRequest, wire: peer.H1TLS, load: closing, run: runLoad,
+		},
+		{
+			name: "h2c-16x16", title: "HTTP/2 without TLS, small response, 16 connections of 16 streams",
+			metric: report.CPUPerRequest, wire: peer.H2C, h2load: true, streams: 16, load: get(16, "/", helloBytes), run: runLoad,
+		},
+		{
+			name: "h2-16x16", title: "HTTP/2 over TLS 1.3, small response, 16 connections of 16 streams",
+			metric: report.CPUPerRequest, wire: peer.H2TLS, h2load: true, streams: 16, load: get(16, "/", helloBytes), run: runLoad,
+		},
+		{
 			name: "idle-10000", title: "10,000 idle keep-alive connections",
 			metric: report.BytesPerConn, hold: idleConns, run: runIdle,
+		},
+		{
+			name: "tls-idle-10000", title: "10,000 idle keep-alive connections over TLS 1.3",
+			metric: report.BytesPerConn, wire: peer.H1TLS, hold: idleConns, run: runIdle,
 		},
 		{
 			name: "slow-reader", title: "a client that stops reading a 1 GiB response",
@@ -149,7 +172,7 @@ func (s *scenario) upstream(r *runner) (addr string, probe func(ctx context.Cont
 	case s.load.SinkBytes > 0:
 		return r.source, peer.ProbeSource
 	}
-	return r.http, peer.Probe
+	return r.http, func(ctx context.Context, addr string) error { return peer.ProbeOver(ctx, addr, s.wire, r.identity) }
 }
 
 // Names lists the scenarios.
@@ -165,7 +188,7 @@ func Names() []string {
 // settled is the proxy's memory after it has served for a moment, so that what it takes once is taken.
 func settled(ctx context.Context, p *peer.Running) (rss int64, err error) {
 	_, err = bench.Run(ctx, bench.Load{
-		Addr: p.Spec.Listen, Conns: 64, Duration: 300 * time.Millisecond, WantBytes: helloBytes,
+		Addr: p.Spec.Listen, Conns: 64, Duration: 300 * time.Millisecond, WantBytes: helloBytes, TLS: p.Spec.Identity.Client(p.Spec.Wire),
 	})
 	if err != nil {
 		return 0, err
@@ -181,7 +204,7 @@ func runIdle(ctx context.Context, _ *runner, s *scenario, p *peer.Running) (m re
 	if err != nil {
 		return m, err
 	}
-	release, err := bench.Hold(ctx, p.Spec.Listen, "/", s.hold, 64)
+	release, err := bench.Hold(ctx, p.Spec.Listen, "/", p.Spec.Identity.Client(p.Spec.Wire), s.hold, 64)
 	if err != nil {
 		return m, err
 	}

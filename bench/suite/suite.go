@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -72,6 +73,7 @@ type runner struct {
 	Options
 	origin             *peer.Process
 	http, echo, source string // the origin's addresses
+	identity           *peer.Identity
 	report             *report.Report
 	line               progressLine
 }
@@ -95,6 +97,14 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 		return nil, err
 	}
 	r := &runner{Options: o, report: newReport(&o), line: progressLine{w: o.Progress}}
+	dir, err := os.MkdirTemp("", "bench-identity-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if r.identity, err = peer.NewIdentity(dir); err != nil {
+		return nil, err
+	}
 	if err := r.startOrigin(ctx); err != nil {
 		return nil, err
 	}
@@ -211,6 +221,9 @@ func (r *runner) loadName(s *scenario) string {
 	if !s.metric.OfLoad() {
 		return ""
 	}
+	if s.h2load {
+		return "h2load"
+	}
 	if r.Tool != "" && s.tools {
 		return r.Tool
 	}
@@ -269,7 +282,10 @@ func (r *runner) startPeers(ctx context.Context, s *scenario, row *report.Scenar
 		r.line.peer = p.Name
 		r.line.show("starting")
 		spec := peer.Spec{
-			Mode: s.mode, Upstream: upstream, Bulk: s.bulk, AwaitData: s.awaitData, MaxConns: idleConns + 1000,
+			Mode: s.mode, Wire: s.wire, Upstream: upstream, Bulk: s.bulk, AwaitData: s.awaitData, MaxConns: idleConns + 1000,
+		}
+		if s.wire.Secure() {
+			spec.Identity = r.identity
 		}
 		up, err := peer.Start(ctx, p, spec, r.ProxyCPU)
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	case "origin":
 		err = origin.Serve(ctx, origin.Options{Addr: os.Args[2], EchoAddr: os.Args[3], SourceAddr: os.Args[4]})
 	case "reverse-proxy":
-		err = peer.ServeReverseProxy(os.Args[2], os.Args[3])
+		err = peer.ServeReverseProxy(os.Args[2], os.Args[3], os.Args[4], os.Args[5])
 	case "wrong-proxy": // answers, but not as its origin does
 		err = origin.Serve(ctx, origin.Options{Addr: os.Args[2], Name: "impostor"})
 	default:
@@ -116,6 +117,36 @@ func TestRunMeasuresTCP(t *testing.T) {
 		}
 		for _, m := range s.Samples {
 			if m.RSS == 0 || m.Errors > 0 || s.Metric.OfLoad() && (m.Requests < 2000 || m.Cost <= 0) {
+				t.Errorf("%s: %+v", s.Name, m)
+			}
+		}
+	}
+}
+
+// The rows with TLS and HTTP/2, on the peers that are installed.
+func TestRunMeasuresTLSAndHTTP2(t *testing.T) {
+	if _, err := exec.LookPath("h2load"); err != nil {
+		t.Skip("h2load (nghttp2-client) is not installed")
+	}
+	o := options(t)
+	o.Profile.Rounds, o.Profile.Duration, o.Profile.MaxRequests = 1, time.Minute, 500
+	o.Only = []string{"tls-64", "tls-handshake", "h2c-16x16", "h2-16x16"}
+	o.Subject = "net/http"
+	for _, p := range []*peer.Peer{peer.Nginx(), peer.HAProxy(), peer.H2O()} {
+		if p.Supports(peer.HTTP) == nil {
+			o.Peers = append(o.Peers, p)
+		}
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range r.Scenarios {
+		if len(s.Samples) != len(o.Peers) || len(s.Budgets) == 0 || len(s.Refused) != 0 {
+			t.Errorf("%s: %d samples of %d, %d budgets, refused %v", s.Name, len(s.Samples), len(o.Peers), len(s.Budgets), s.Refused)
+		}
+		for _, m := range s.Samples {
+			if m.RSS == 0 || m.Errors > 0 || m.Requests < 500 || m.Cost <= 0 {
 				t.Errorf("%s: %+v", s.Name, m)
 			}
 		}

@@ -177,7 +177,11 @@ func (c *originCmd) Run(ctx context.Context) error {
 type reverseProxyCmd struct {
 	Listen   string `arg:""`
 	Upstream string `arg:""`
+	Cert     string `arg:"" help:"Empty for no TLS."`
+	Key      string `arg:""`
 }
 
 // Run serves until it is killed.
-func (c *reverseProxyCmd) Run() error { return peer.ServeReverseProxy(c.Listen, c.Upstream) }
+func (c *reverseProxyCmd) Run() error {
+	return peer.ServeReverseProxy(c.Listen, c.Upstream, c.Cert, c.Key)
+}
