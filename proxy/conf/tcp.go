@@ -47,6 +47,19 @@ type TCPProxy struct {
 	ProxyProtocolTLVs []ProxyProtocolTLV
 	TLVMerge          TLVMerge
 	CheckDrainClose   bool
+
+	// Tunnel sends the bytes through a CONNECT or POST over HTTP; nil: they go as they are.
+	Tunnel *Tunneling
+}
+
+// Tunneling is TcpProxy.TunnelingConfig.
+type Tunneling struct {
+	Hostname string // a format string
+	UsePost  bool
+	PostPath string // "/" with UsePost
+	Headers  []HeaderValue
+	// PropagateHeaders and PropagateTrailers keep the answer's fields in filter state.
+	PropagateHeaders, PropagateTrailers bool
 }
 
 // NewTCPProxy returns a TCP proxy with Envoy's defaults.

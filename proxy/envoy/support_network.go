@@ -41,14 +41,23 @@ var networkSupport = []messageSupport{
 		fields: "stat_prefix cluster weighted_clusters on_demand metadata_match idle_timeout access_log max_connect_attempts backoff_options " +
 			"hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage access_log_flush_interval " +
 			"flush_access_log_on_connected access_log_options proxy_protocol_tlvs proxy_protocol_tlv_merge_policy upstream_connect_mode " +
-			"max_early_data_bytes check_drain_close",
+			"max_early_data_bytes check_drain_close tunneling_config",
 		muted: map[string]string{
 			"downstream_idle_timeout": "Envoy does not implement it; use idle_timeout",
 			"upstream_idle_timeout":   "Envoy does not implement it; use idle_timeout",
 		},
 		hints: map[string]string{
-			"tunneling_config": "tunnelling is not part of this version",
-			"metadata_match":   "only envoy.lb",
+			"metadata_match": "only envoy.lb",
+		},
+	},
+	{
+		message: tcpProxyMessage + ".TunnelingConfig",
+		fields:  "hostname use_post headers_to_add propagate_response_headers post_path propagate_response_trailers",
+		hints: map[string]string{
+			"request_id_extension":    "add %STREAM_ID% to headers_to_add",
+			"request_id_header":       "add %STREAM_ID% to headers_to_add",
+			"request_id_metadata_key": "add %STREAM_ID% to headers_to_add",
+			"formatters":              "the built-in command operators are always there",
 		},
 	},
 	{message: "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", fields: "clusters"},

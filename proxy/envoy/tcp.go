@@ -51,6 +51,7 @@ func (c *compiler) tcpProxy(m *tcpv3.TcpProxy, at place, before []conf.NetworkFi
 	c.tcpLogs(m, at, out)
 	out.ProxyProtocolTLVs = c.tlvs(m.GetProxyProtocolTlvs(), at.field("proxy_protocol_tlvs"))
 	out.TLVMerge = conf.TLVMerge(m.GetProxyProtocolTlvMergePolicy())
+	out.Tunnel = c.tunneling(m.GetTunnelingConfig(), at.field("tunneling_config"), out)
 	out.CheckDrainClose = m.GetCheckDrainClose().GetValue()
 	return out
 }

@@ -121,7 +121,7 @@ func (c *Config) compileHTTP2(r *stats.Registry) {
 	c.h2.MaxRequestsPerFeed = requestsPerFeed
 	s := stats.NewHTTP2Stats(r, "")
 	c.http2 = s
-	c.http2Counters = http2CounterTable(s)
+	c.http2Counters = worker.HTTP2Counters(s)
 	c.http2Counters[http2.TooManyPrematureResets] = c.stats.DownstreamRqTooManyPrematureResets
 }
 

@@ -72,7 +72,7 @@ type h2Sessions struct{}
 func (h2Sessions) NewSession(e *worker.Endpoint, mc *pool.MuxConn) pool.Session {
 	u, w := e.Upstream(), e.Worker()
 	c := &h2Client{mc: mc, w: w, up: u, keep: &u.C.Conf.HTTP2.KeepAlive, stats: u.HTTP2Stats()}
-	c.counters = http2CounterTable(c.stats)
+	c.counters = worker.HTTP2Counters(c.stats)
 	c.timer.Handler = c
 	c.h2.Init(true, &u.HTTP2, &w.HTTP2, (*h2ClientEvents)(c))
 	c.readNs = w.Loop.Now()
@@ -81,19 +81,6 @@ func (h2Sessions) NewSession(e *worker.Endpoint, mc *pool.MuxConn) pool.Session 
 	c.arm()
 	c.schedule()
 	return c
-}
-
-// http2CounterTable is the codec's counters by their number.
-func http2CounterTable(s *stats.HTTP2Stats) [http2.NumCounters]stats.Counter {
-	return [http2.NumCounters]stats.Counter{
-		http2.RxMessagingError: s.RxMessagingError, http2.RxReset: s.RxReset, http2.TxReset: s.TxReset, http2.Trailers: s.Trailers,
-		http2.StreamRefusedErrors: s.StreamRefusedErrors, http2.HeadersCbNoStream: s.HeadersCbNoStream, http2.HeaderOverflow: s.HeaderOverflow,
-		http2.DroppedHeadersWithUnderscores:   s.DroppedHeadersWithUnderscores,
-		http2.RequestsRejectedWithUnderscores: s.RequestsRejectedWithUnderscoresInHeaders,
-		http2.OutboundFlood:                   s.OutboundFlood, http2.OutboundControlFlood: s.OutboundControlFlood,
-		http2.InboundEmptyFramesFlood: s.InboundEmptyFramesFlood, http2.InboundPriorityFramesFlood: s.InboundPriorityFramesFlood,
-		http2.InboundWindowUpdateFramesFlood: s.InboundWindowUpdateFramesFlood, http2.GoAwaySent: s.GoAwaySent,
-	}
 }
 
 // OnConnected never happens: a session begins when the connection is up.

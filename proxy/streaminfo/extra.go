@@ -81,6 +81,8 @@ const (
 	KeyTCPReceiveBeforeConnect = "envoy.tcp_proxy.receive_before_connect"         // "true" or "false"
 	KeyTCPDisableTunneling     = "envoy.tcp_proxy.disable_tunneling"              // "true" or "false"
 	KeyTCPIdleTimeoutMs        = "envoy.tcp_proxy.per_connection_idle_timeout_ms" // decimal
+	KeyTCPTunnelHeaders        = "envoy.tcp_proxy.propagate_response_headers"
+	KeyTCPTunnelTrailers       = "envoy.tcp_proxy.propagate_response_trailers"
 	KeyUpstreamServerName      = "envoy.network.upstream_server_name"             // SNI
 	KeyUpstreamALPN            = "envoy.network.application_protocols"            // comma separated
 	KeyUpstreamSANs            = "envoy.network.upstream_subject_alt_names"       // comma separated

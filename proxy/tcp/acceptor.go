@@ -3,6 +3,7 @@ package tcp
 import (
 	"time"
 
+	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/listener"
@@ -28,6 +29,8 @@ type Acceptor struct {
 
 	// Scratch of the session at hand.
 	info     streaminfo.Info
+	request  header.Head // for a tunnel
+	response header.Head
 	criteria cluster.Criteria
 	choice   cluster.Choice
 	wish     worker.Wish

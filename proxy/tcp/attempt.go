@@ -8,6 +8,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/tunnel"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
@@ -75,7 +76,13 @@ func (s *session) dial(criteria *cluster.Criteria) {
 	}
 	s.state = connecting
 	s.attempts++
-	if !s.endpoint.AcquireTCP(&s.req, s.wish()) {
+	ok := false
+	if s.tunnels() && s.upstream.C.Conf.Protocol == conf.UpstreamHTTP2 { // TCP-45
+		ok = s.endpoint.AcquireTunnel(&s.req, tunnel.Sessions{})
+	} else {
+		ok = s.endpoint.AcquireTCP(&s.req, s.wish())
+	}
+	if !ok {
 		s.attempts--
 		s.end(reason.Overflow, 0)
 	}
@@ -156,6 +163,10 @@ func (t *attempt) OnPoolReady(up *pool.Conn) {
 	if x := up.Security(); x != nil {
 		s.upPeer, _ = x.(*secure.Peer)
 	}
+	if s.tunnels() {
+		(*h1Tunnel)(s).ask(up)
+		return
+	}
 	if s.c.Connecting() { // in its TLS handshake
 		s.up, s.state = up, handshaking
 		up.SetHandler((*upstreamWait)(s))
@@ -210,6 +221,12 @@ func (t *attempt) OnPoolFailure(f pool.Failure, err error) {
 	case pool.ConnectTimeout:
 		why = reason.ConnectTimeout
 	}
+	s.attemptFailed(why)
+}
+
+// attemptFailed makes the next attempt, at once or after a back-off, or ends the session.
+func (s *session) attemptFailed(why reason.Reason) {
+	s.state = backingOff
 	s.endpoint.Failed(cluster.ConnectFailed, 0)
 	s.flags |= why.Entry().Flag
 	if s.attempts >= s.cfg.conf.MaxConnectAttempts {

@@ -20,7 +20,8 @@ type Config struct {
 	onDemand *stats.OnDemandStats // nil unless configured
 	lookup   cluster.Provider     // nil unless configured
 	logs     []*accesslog.Logger
-	targets  []target // one, or the weighted ones
+	targets  []target   // one, or the weighted ones
+	tunnel   *tunneling // nil unless configured
 	tlvs     []worker.TLV
 	// bufferLimit is the listener's per_connection_buffer_limit_bytes.
 	bufferLimit int
@@ -53,6 +54,12 @@ func Compile(l *conf.Listener, c *conf.TCPProxy, d *Deps) (*Config, error) {
 	}
 	if c.ConnectMode == conf.ConnectOnDownstreamData && !c.EarlyData {
 		return nil, errors.New("upstream_connect_mode: ON_DOWNSTREAM_DATA needs max_early_data_bytes")
+	}
+	if c.Tunnel != nil {
+		var err error
+		if out.tunnel, err = compileTunneling(c.Tunnel); err != nil {
+			return nil, fmt.Errorf("tunneling_config: %w", err)
+		}
 	}
 	if c.OnDemand != nil {
 		if d.Provider == nil {

@@ -43,6 +43,9 @@ func (s *session) downstreamBytes(c *engine.Conn) (rx, tx uint64) {
 	if s.connectedNs == 0 {
 		return uint64(c.Kept()), 0
 	}
+	if s.moved != [2]uint64{} {
+		return s.moved[0], s.moved[1]
+	}
 	return s.relay.Moved()
 }
 
@@ -101,6 +104,9 @@ func (s *session) describe(t streaminfo.LogType) {
 		UpstreamWireReceived: n.upRx, UpstreamWireSent: n.upTx,
 		Attempts: s.attempts, UpstreamFailure: s.failure, UpstreamConnectionID: s.upID, UpstreamLocal: s.upLocal,
 		UpstreamPeer: s.upPeer,
+	}
+	if s.moved != [2]uint64{} {
+		i.UpstreamWireSent, i.UpstreamWireReceived = s.moved[0], s.moved[1]
 	}
 	if t == streaminfo.TCPConnectionEnd {
 		i.Details = s.why.Entry().Details

@@ -12,6 +12,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/tunnel"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
@@ -25,7 +26,9 @@ const (
 	connecting                // a connection of the pool
 	backingOff                // the time of the next attempt
 	handshaking               // the downstream TLS handshake; the upstream is connected
+	asking                    // the answer to the request for a tunnel
 	relaying                  // the end of both connections
+	streaming                 // the same, of the client's and its stream
 	closing                   // OnClosed of the downstream connection
 )
 
@@ -49,7 +52,8 @@ type session struct {
 	// upstream and endpoint are those of the latest attempt.
 	upstream *worker.Upstream
 	endpoint *worker.Endpoint
-	lookup   *lookup // while lookingUp
+	lookup   *lookup        // while lookingUp
+	stream   *tunnel.Stream // the session's tunnel over HTTP/2; nil without
 
 	timer     wheel.Timer
 	deadlines [numDeadlines]int64 // loop clock; 0 none
@@ -61,6 +65,8 @@ type session struct {
 	state    state
 	why      reason.Reason
 	early    bool // bytes came before the upstream was there
+	waits    bool // the client, for room in the stream
+	sentEnd  bool // the client's FIN went to the stream
 	oneChunk bool // TCP-6: reading stops after the first of them
 	flushing bool // counted in upstream_flush_active
 	attempts uint32
@@ -69,6 +75,9 @@ type session struct {
 	upID     uint64 // of the upstream connection, for the log
 	upLocal  netip.AddrPort
 	upPeer   *secure.Peer // likewise; nil without TLS
+
+	uncredited int       // bytes of the stream the client has yet to take
+	moved      [2]uint64 // through the stream, up and down
 
 	seen    counts // of connections that are closed
 	charged counts // what the statistics have
@@ -137,8 +146,11 @@ func (s *session) OnConnected(c *engine.Conn) {
 // OnData consumes nothing: early data waits for the relay, and the connection pauses itself when it
 // keeps more than the limit.
 func (s *session) OnData(c *engine.Conn, view []byte) int {
-	if s.state == closing {
+	switch s.state {
+	case closing:
 		return len(view)
+	case streaming:
+		return s.toTunnel(c, view)
 	}
 	if !s.early {
 		s.early = true
@@ -156,15 +168,18 @@ func (s *session) OnData(c *engine.Conn, view []byte) int {
 }
 
 // OnReadClosed needs no more than to begin: the relay finds the connection half-closed (TCP-4).
-func (s *session) OnReadClosed(*engine.Conn) {
-	if s.state == awaitingData {
+func (s *session) OnReadClosed(c *engine.Conn) {
+	switch {
+	case s.state == awaitingData:
 		s.connect()
 		s.arm()
+	case s.state == streaming && c.Kept() == 0:
+		s.clientEnds()
 	}
 }
 
-// OnWritable never matters: nothing is written before the relay.
-func (s *session) OnWritable(*engine.Conn) {}
+// OnWritable matters to a tunnel over HTTP/2 only: nothing else is written before the relay.
+func (s *session) OnWritable(*engine.Conn) { s.drained() }
 
 // OnClosed ends a session that never relayed (TCP-8).
 func (s *session) OnClosed(c *engine.Conn, r engine.CloseReason) {
@@ -183,7 +198,13 @@ func (s *session) cancel() {
 	case lookingUp:
 		s.lookup.cancel()
 		s.lookup = nil
-	case handshaking:
+	case streaming:
+		s.streamOver()
+	case handshaking, asking:
+		if s.stream != nil {
+			s.streamOver()
+			break
+		}
 		up := s.up
 		s.up = nil
 		s.noteUpstream(up.Conn)

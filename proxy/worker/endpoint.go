@@ -19,6 +19,8 @@ type Endpoint struct {
 	wished map[string]*pools
 	// tcp connects TCP sessions, which count against the DEFAULT priority.
 	tcp *pool.Pool
+	// tunnels are the HTTP/2 connections of TCP sessions.
+	tunnels *pool.Mux
 	// generic lends connections to the requests of generic proxies, which count there, too.
 	generic *pool.Pool
 }
@@ -134,6 +136,21 @@ func (e *Endpoint) AcquireGeneric(r *pool.Request) bool {
 		e.generic = pool.New(e.up.w.Loop, o)
 	}
 	e.generic.Acquire(r)
+	return true
+}
+
+// AcquireTunnel asks for a stream of HTTP/2 that carries a TCP session, on connections that s makes and no
+// request shares, as AcquireTCP does for a connection.
+func (e *Endpoint) AcquireTunnel(r *pool.Request, s Sessions) bool {
+	if e.tunnels == nil {
+		o, ok := e.options(conf.PriorityDefault, alpnHTTP2, nil)
+		if !ok || !e.admit(conf.PriorityDefault) {
+			return false
+		}
+		o.Events = http2Events{(*poolEvents)(e)}
+		e.tunnels = e.newMux(o, s)
+	}
+	e.tunnels.Acquire(r)
 	return true
 }
 
@@ -279,6 +296,11 @@ func (e *Endpoint) drain() {
 	for key, p := range e.wished {
 		p.drain()
 		delete(e.wished, key)
+	}
+	if e.tunnels != nil {
+		e.tunnels.Drain()
+		e.up.C.Breakers[conf.PriorityDefault].ReleasePool()
+		e.tunnels = nil
 	}
 	if e.tcp != nil {
 		e.tcp.Drain()

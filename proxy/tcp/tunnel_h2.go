@@ -1,0 +1,192 @@
+package tcp
+
+import (
+	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/engine"
+	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/tunnel"
+)
+
+// This file is a session whose bytes go through a stream of HTTP/2 (TCP-44, TCP-45). No relay carries
+// them: frames are around them.
+//
+//	client                                    stream
+//	bytes -> Write, paused while it is Full   data -> client, not credited while the client is slow
+//	FIN   -> END_STREAM                       END_STREAM, trailers -> FIN
+//	gone  -> reset                            reset -> what is left, then closed
+
+var _ tunnel.Owner = (*attempt)(nil)
+
+// OnTunnel asks for the tunnel on a stream.
+func (t *attempt) OnTunnel(x *tunnel.Stream) {
+	s := (*session)(t)
+	s.stream, s.state = x, asking
+	if c := x.Conn(); c != nil {
+		s.upID, s.upLocal = c.ID(), c.LocalAddr()
+	}
+	s.endpoint.Connected(true)
+	if s.clientLost() {
+		return
+	}
+	if !s.tunnelHead() {
+		s.failure = "the host name of the tunnel is not valid"
+		s.dropStream()
+		s.refused()
+		return
+	}
+	x.Open(&s.a.request)
+}
+
+func (s *session) dropStream() {
+	if x := s.stream; x != nil {
+		s.stream = nil
+		x.Close()
+	}
+}
+
+// OnTunnelHead begins the tunnel, or the next attempt.
+func (t *attempt) OnTunnelHead(_ *tunnel.Stream, h *header.Head, end bool) {
+	s := (*session)(t)
+	if s.state != asking {
+		return
+	}
+	if !s.tunnelAnswered(h, true) {
+		s.dropStream()
+		s.refused()
+		return
+	}
+	s.state, s.connectedNs = streaming, s.a.w.Loop.Now()
+	s.endpoint.Load.RqActive++
+	s.touch()
+	s.arm()
+	if s.cfg.conf.LogOnConnected {
+		s.log(streaminfo.TCPUpstreamConnected)
+	}
+	if end {
+		s.fromTunnel(nil, true)
+	}
+	if s.c == nil {
+		return
+	}
+	s.c.ResumeRead()
+	if s.c.Kept() == 0 && s.c.ReadClosed() {
+		s.clientEnds()
+	}
+}
+
+// toTunnel takes bytes of the client.
+func (s *session) toTunnel(c *engine.Conn, view []byte) int {
+	if s.stream.Full() {
+		s.pauseClient(c)
+		return 0
+	}
+	s.touch()
+	s.moved[0] += uint64(len(view))
+	s.stream.Write(view, false)
+	if c.ReadClosed() {
+		s.clientEnds()
+	} else if s.stream.Full() {
+		s.pauseClient(c)
+	}
+	return len(view)
+}
+
+func (s *session) pauseClient(c *engine.Conn) {
+	c.PauseRead()
+	if !s.waits {
+		s.waits = true
+		s.a.w.Stats.Inc(s.cfg.stats.DownstreamFlowControlPausedReadingTotal)
+	}
+}
+
+// OnTunnelRoom lets the client go on.
+func (t *attempt) OnTunnelRoom(*tunnel.Stream) {
+	s := (*session)(t)
+	if !s.waits || s.c == nil {
+		return
+	}
+	s.waits = false
+	s.a.w.Stats.Inc(s.cfg.stats.DownstreamFlowControlResumedReadingTotal)
+	s.touch()
+	s.c.ResumeRead()
+}
+
+// clientEnds passes the client's FIN on.
+func (s *session) clientEnds() {
+	if !s.sentEnd {
+		s.sentEnd = true
+		s.stream.Write(nil, true)
+	}
+}
+
+// OnTunnelData gives the client what came.
+func (t *attempt) OnTunnelData(_ *tunnel.Stream, p []byte, end bool) {
+	(*session)(t).fromTunnel(p, end)
+}
+
+func (s *session) fromTunnel(p []byte, end bool) {
+	if s.state != streaming || s.c == nil {
+		return
+	}
+	s.touch()
+	s.moved[1] += uint64(len(p))
+	if len(p) > 0 {
+		s.c.Write(p)
+	}
+	if end {
+		s.c.CloseWrite()
+		return
+	}
+	if !s.c.Above() && s.uncredited == 0 {
+		s.stream.Consumed(len(p))
+		return
+	}
+	if s.uncredited == 0 {
+		s.a.w.Stats.Inc(s.upstream.C.Stats.UpstreamFlowControlPausedReadingTotal)
+	}
+	s.uncredited += len(p)
+}
+
+// drained credits what the client has taken at last.
+func (s *session) drained() {
+	if n := s.uncredited; n > 0 && s.stream != nil {
+		s.uncredited = 0
+		s.a.w.Stats.Inc(s.upstream.C.Stats.UpstreamFlowControlResumedReadingTotal)
+		s.touch()
+		s.stream.Consumed(n)
+	}
+}
+
+// OnTunnelTrailers ends the upstream's direction.
+func (t *attempt) OnTunnelTrailers(_ *tunnel.Stream, h *header.Head) {
+	s := (*session)(t)
+	if s.cfg.tunnel.conf.PropagateTrailers {
+		s.propagate(streaminfo.KeyTCPTunnelTrailers, h)
+	}
+	s.fromTunnel(nil, true)
+}
+
+// OnTunnelReset closes the client's connection, or makes the next attempt.
+func (t *attempt) OnTunnelReset(_ *tunnel.Stream, why string) {
+	s := (*session)(t)
+	s.stream = nil
+	s.failure = why
+	switch s.state {
+	case asking:
+		s.refused()
+	case streaming:
+		s.endpoint.Load.RqActive--
+		s.endedBy(reason.SessionUpstreamReset)
+		s.state = closing
+		s.c.CloseAfterFlush(0)
+	}
+}
+
+// streamOver settles a stream whose client is gone.
+func (s *session) streamOver() {
+	if s.state == streaming {
+		s.endpoint.Load.RqActive--
+	}
+	s.dropStream()
+}
