@@ -83,11 +83,11 @@ const (
 	KeyTCPIdleTimeoutMs        = "envoy.tcp_proxy.per_connection_idle_timeout_ms" // decimal
 	KeyTCPTunnelHeaders        = "envoy.tcp_proxy.propagate_response_headers"
 	KeyTCPTunnelTrailers       = "envoy.tcp_proxy.propagate_response_trailers"
-	KeyUpstreamServerName      = "envoy.network.upstream_server_name"             // SNI
-	KeyUpstreamALPN            = "envoy.network.application_protocols"            // comma separated
-	KeyUpstreamSANs            = "envoy.network.upstream_subject_alt_names"       // comma separated
-	KeyUpstreamDynamicHost     = "envoy.upstream.dynamic_host"                    // name or address
-	KeyUpstreamDynamicPort     = "envoy.upstream.dynamic_port"                    // decimal
+	KeyUpstreamServerName      = "envoy.network.upstream_server_name"       // SNI
+	KeyUpstreamALPN            = "envoy.network.application_protocols"      // comma separated
+	KeyUpstreamSANs            = "envoy.network.upstream_subject_alt_names" // comma separated
+	KeyUpstreamDynamicHost     = "envoy.upstream.dynamic_host"              // name or address
+	KeyUpstreamDynamicPort     = "envoy.upstream.dynamic_port"              // decimal
 )
 
 // FilterState holds named values of one connection. Few, so it is searched in order. The zero value
