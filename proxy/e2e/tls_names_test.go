@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -331,5 +332,28 @@ func TestTLSSessionsDoNotOfferWhatRequestsSpeak(t *testing.T) { // clusters.md 8
 		if s := o.States()[0]; s.NegotiatedProtocol != "" {
 			t.Errorf("%s: agreed on %q", protocol, s.NegotiatedProtocol)
 		}
+	}
+}
+
+// auto_host_sni asks each host for its own name, which its certificate must have, for requests and for
+// sessions.
+func TestTLSNamesByHost(t *testing.T) {
+	harness.NoLeaks(t)
+	a := harness.NewAuthority(t)
+	one, two := newNamedOrigin(t, a, false, "one.test"), newNamedOrigin(t, a, true, "two.test")
+	top := harness.Topology{Clusters: []harness.Cluster{{
+		Name: "origin", Origins: []harness.Origin{one, two},
+		Fields: naming("", "auto_config: {}") + "\n" + harness.ClientSocket(a.Trust(), "sni: none.test, auto_host_sni: true, auto_sni_san_validation: true"),
+	}}}
+	log := filepath.Join(t.TempDir(), "access.log")
+	c := harness.Load(t, top.YAML(log))
+	c.Clusters[0].Endpoints[0].Hostname, c.Clusters[0].Endpoints[1].Hostname = "one.test", "two.test"
+	p := harness.StartConf(t, c, 1, log, one, two)
+	client, got := p.Dial(), map[string]int{}
+	for range 4 {
+		got[client.Get("/").Body]++
+	}
+	if got["HTTP/1.1 one.test test"] != 2 || got["HTTP/2.0 two.test test"] != 2 {
+		t.Errorf("%v", got)
 	}
 }
