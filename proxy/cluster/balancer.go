@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"math/bits"
+	"net/netip"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/stats"
@@ -23,10 +24,14 @@ type Balancer struct {
 	slow    *slowStart
 	failing bool // fail_traffic_on_panic
 
+	originals map[netip.AddrPort]*Host // of ORIGINAL_DST clusters; else nil
+	texts     map[string]netip.AddrPort
+
 	set       *HostSet
 	whole     lane
 	byDefault lane        // default_subset
 	lanes     []*lane     // of subsets; nil until used
+	instead   Criteria    // what an item of a fallback_list makes of a request's
 	fewer     Criteria    // what a fallback to fewer keys left
 	loads     []*HostLoad // by Host.Index
 	owners    []*Host     // whose load it is
@@ -70,12 +75,16 @@ type group struct {
 // that loops do not all begin with the first host.
 func NewBalancer(c *Cluster, seed uint64) *Balancer {
 	k := c.Conf
-	return &Balancer{
+	b := &Balancer{
 		cluster: c, seed: seed, policy: k.LB, slow: c.slow,
 		choices: max(2, int(k.LeastRequestChoices)), fullScan: k.LeastRequestFullScan,
 		hashes: hashes(k.LB), balance: uint64(k.HashBalanceFactor),
 		failing: k.ZoneAware != nil && k.ZoneAware.FailOnPanic,
 	}
+	if c.originals != nil {
+		b.originals, b.texts = make(map[netip.AddrPort]*Host), make(map[string]netip.AddrPort)
+	}
+	return b
 }
 
 // SetShard makes the balancer count lb_healthy_panic into the loop's shard.
@@ -101,6 +110,9 @@ func (b *Balancer) Pick(random uint64) *Host { return b.PickFor(random, nil) }
 
 // PickFor is Pick for a request that says which host it wants; c may be nil.
 func (b *Balancer) PickFor(random uint64, c *Choice) *Host {
+	if b.originals != nil {
+		return b.pickOriginal(c)
+	}
 	if set := b.cluster.hosts.Load(); set != b.set {
 		b.adopt(set)
 	}

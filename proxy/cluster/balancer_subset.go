@@ -15,11 +15,25 @@ import (
 //
 // No allocation once the loop has used the subset.
 func (b *Balancer) pickSubset(random uint64, c *Choice) *Host {
-	s := b.set.subsets
 	var criteria *Criteria
 	if c != nil {
 		criteria = c.Criteria
 	}
+	if criteria == nil || len(criteria.items) == 0 || !b.set.subsets.conf.MetadataFallback {
+		return b.pickBy(criteria, random, c)
+	}
+	for _, item := range criteria.items {
+		b.instead.alternative(criteria, item)
+		if h := b.pickBy(&b.instead, random, c); h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// pickBy is pickSubset for one set of criteria.
+func (b *Balancer) pickBy(criteria *Criteria, random uint64, c *Choice) *Host {
+	s := b.set.subsets
 	for criteria != nil && len(criteria.pairs) > 0 {
 		if n := s.find(criteria.hash, criteria.pairs); n >= 0 {
 			b.count(b.cluster.subsetStats.LbSubsetsSelected)

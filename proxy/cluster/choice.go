@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/json"
+	"net/netip"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -29,6 +30,10 @@ type Choice struct {
 	// host_selection_retry_max_attempts). nil: nobody is asked.
 	Judge HostJudge
 	Again int
+	// Destination is where a connection was going before it was redirected here, DestinationText an address
+	// with a port as a header or metadata give it, which counts before: the host of an ORIGINAL_DST cluster.
+	Destination     netip.AddrPort
+	DestinationText []byte
 }
 
 // HostJudge says which hosts a request does not want: those it was at already, say. Asked on the loop,
@@ -61,6 +66,44 @@ type Criteria struct {
 	pairs []pair // sorted by key, distinct
 	hash  uint64 // of pairs
 	text  []byte // what SetText stored
+	// items are the criteria of a fallback_list among the pairs; they are merged over the others, one after
+	// the other, where metadata_fallback_policy says so.
+	items []*Criteria
+}
+
+// fallbackList is the key of what metadata_fallback_policy FALLBACK_LIST tries.
+const fallbackList = "fallback_list"
+
+// compileItems reads a fallback_list: a list of mappings. What is none counts for nothing.
+func compileItems(value string) []*Criteria {
+	var list []map[string]json.RawMessage
+	if json.Unmarshal([]byte(value), &list) != nil {
+		return nil
+	}
+	items := make([]*Criteria, 0, len(list))
+	for _, one := range list {
+		c := new(Criteria)
+		for key, v := range one {
+			c.set(key, plain(string(v)))
+		}
+		c.sum()
+		items = append(items, c)
+	}
+	return items
+}
+
+// alternative makes c the criteria of from but for its fallback_list, with those of item over them.
+func (c *Criteria) alternative(from, item *Criteria) {
+	c.Reset()
+	for i := range from.pairs {
+		if from.pairs[i].key != fallbackList {
+			c.pairs = append(c.pairs, from.pairs[i])
+		}
+	}
+	for i := range item.pairs {
+		c.set(item.pairs[i].key, item.pairs[i].value)
+	}
+	c.sum()
 }
 
 // pair is a key with its value: a string as '"' and its bytes without escapes,
@@ -79,6 +122,9 @@ func NewCriteria(m conf.LBMetadata) *Criteria {
 	c := &Criteria{pairs: make([]pair, 0, len(m))}
 	for key, value := range m {
 		c.set(key, plain(value))
+		if key == fallbackList {
+			c.items = compileItems(value)
+		}
 	}
 	c.sum()
 	return c
@@ -94,6 +140,9 @@ func (c *Criteria) Merge(over *Criteria) {
 	for i := range over.pairs {
 		c.set(over.pairs[i].key, over.pairs[i].value)
 	}
+	if over.items != nil {
+		c.items = over.items
+	}
 	c.sum()
 }
 
@@ -108,7 +157,7 @@ func (c *Criteria) SetText(key string, text []byte) {
 // Reset empties c and keeps its memory.
 func (c *Criteria) Reset() {
 	clear(c.pairs) // they may be views of a configuration that is gone
-	c.pairs, c.text, c.hash = c.pairs[:0], c.text[:0], 0
+	c.pairs, c.text, c.hash, c.items = c.pairs[:0], c.text[:0], 0, nil
 }
 
 // Len returns how many criteria there are.

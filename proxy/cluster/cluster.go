@@ -36,13 +36,15 @@ type Cluster struct {
 	free    []int      // indexes of hosts that left
 	indexes int        // indexes ever given
 	// published says that loops can see the cluster: then its gauges are its own.
-	published bool
-	discovery *discovery                      // nil for STATIC
-	monitor   *monitor                        // nil without health checks and outlier detection; does not change
-	gone      func(c *Cluster, hosts []*Host) // hears of hosts that left by themselves
-	used      atomic.Bool
-	merging   updateMerge
-	zoneOf    func() *zoneView // what zone aware routing knows now; nil: off
+	published     bool
+	discovery     *discovery // nil for STATIC
+	originals     *originals // nil unless ORIGINAL_DST
+	originalStats *stats.OriginalDstStats
+	monitor       *monitor                        // nil without health checks and outlier detection; does not change
+	gone          func(c *Cluster, hosts []*Host) // hears of hosts that left by themselves
+	used          atomic.Bool
+	merging       updateMerge
+	zoneOf        func() *zoneView // what zone aware routing knows now; nil: off
 	// settled is closed when the cluster serves, or never will.
 	settled chan struct{}
 }
@@ -97,6 +99,9 @@ func makeCluster(c *conf.Cluster, s surroundings) *Cluster {
 	}
 	for i := range k.Breakers {
 		k.Breakers[i] = newBreaker(c.Breakers[i], s.runtime, "circuit_breakers."+c.Name+"."+[...]string{"default.", "high."}[i])
+	}
+	if c.OriginalDst != nil {
+		k.originals, k.originalStats = newOriginals(k), stats.NewOriginalDstStats(r, name)
 	}
 	if s.monitor != nil {
 		k.monitor = s.monitor(k)

@@ -270,6 +270,9 @@ func (m *Manager) add(conf *conf.Cluster) (replaced *Cluster) {
 	if c.monitor != nil {
 		c.monitor.start()
 	}
+	if c.originals != nil {
+		go c.originals.run()
+	}
 	m.startDiscovery(c)
 	if (c.discovery != nil || conf.HealthCheck != nil) && conf.WaitForWarm {
 		m.warming[conf.Name] = c
@@ -433,6 +436,9 @@ func (c *Cluster) end() {
 	}
 	if c.monitor != nil {
 		c.monitor.stop()
+	}
+	if c.originals != nil {
+		c.originals.stop()
 	}
 	if s := c.hosts.Load().subsets; s != nil {
 		c.subsetStats.LbSubsetsRemoved.Add(uint64(len(s.all)))

@@ -104,9 +104,15 @@ func (c *Cluster) admit(h *Host, e *conf.Endpoint) {
 		h.Index = c.indexes
 		c.indexes++
 	}
+	h.breakers = c.hostBreakers()
+}
+
+// hostBreakers makes the breakers of a host.
+func (c *Cluster) hostBreakers() (b [2]*HostBreaker) {
 	limit := c.Conf.Breakers[conf.PriorityDefault].MaxConnectionsPerHost
-	h.breakers[conf.PriorityDefault] = newHostBreaker(c.Breakers[conf.PriorityDefault], limit)
-	h.breakers[conf.PriorityHigh] = newHostBreaker(c.Breakers[conf.PriorityHigh], 0)
+	b[conf.PriorityDefault] = newHostBreaker(c.Breakers[conf.PriorityDefault], limit)
+	b[conf.PriorityHigh] = newHostBreaker(c.Breakers[conf.PriorityHigh], 0)
+	return b
 }
 
 // rebuild publishes the hosts of all endpoints as a new set. Of resolved hosts

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 )
 
 // maxPriority is the highest LocalityLbEndpoints.priority.
@@ -45,6 +46,9 @@ func validate(c *conf.Cluster) error {
 	if err := validatePolicy(c); err != nil {
 		return err
 	}
+	if err := validateHealth(c); err != nil {
+		return err
+	}
 	used, highest := make(map[uint32]bool), uint32(0)
 	for i, e := range c.Endpoints {
 		if err := validateAddress(c.Type, e.Address); err != nil {
@@ -58,6 +62,43 @@ func validate(c *conf.Cluster) error {
 	}
 	if len(used) > 0 && len(used) != int(highest)+1 {
 		return errors.New("load_assignment: priorities must be 0 and on, without a gap")
+	}
+	return nil
+}
+
+// validateHealth says what is wrong with health checks and with a cluster that provides its own balancer.
+func validateHealth(c *conf.Cluster) error {
+	original := c.Type == conf.ClusterOriginalDst
+	switch {
+	case original != (c.LB == conf.ClusterProvided) || original != (c.OriginalDst != nil):
+		return errors.New("lb_policy: CLUSTER_PROVIDED is for ORIGINAL_DST clusters, which need it")
+	case original && (len(c.Endpoints) > 0 || c.HealthCheck != nil || c.Subsets != nil):
+		return errors.New("type: an ORIGINAL_DST cluster has no endpoints, health checks or subsets")
+	case c.LocalityWeighted && c.ZoneAware != nil:
+		return errors.New("common_lb_config: locality weighted and zone aware exclude each other")
+	}
+	h := c.HealthCheck
+	if h == nil {
+		return nil
+	}
+	kinds := 0
+	for _, there := range []bool{h.HTTP != nil, h.TCP != nil, h.GRPC != nil} {
+		if there {
+			kinds++
+		}
+	}
+	switch {
+	case kinds != 1:
+		return errors.New("health_checks[0]: needs one of HTTP, TCP and gRPC")
+	case h.Timeout <= 0 || h.Interval <= 0:
+		return errors.New("health_checks[0]: timeout and interval must be greater than 0")
+	case h.HealthyThreshold == 0 || h.UnhealthyThreshold == 0:
+		return errors.New("health_checks[0]: thresholds must be greater than 0")
+	}
+	if h.HTTP != nil && h.HTTP.ServiceName != nil {
+		if _, err := match.CompileText(*h.HTTP.ServiceName); err != nil {
+			return fmt.Errorf("health_checks[0].http_health_check.service_name_matcher: %w", err)
+		}
 	}
 	return nil
 }

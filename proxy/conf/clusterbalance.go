@@ -58,10 +58,9 @@ type OriginalDstOptions struct {
 	// UseHTTPHeader takes the address from HTTPHeader (lower case), if a request has it.
 	UseHTTPHeader bool
 	HTTPHeader    string
-	// MetadataNamespace and MetadataPath say which dynamic metadata has the address; empty: none.
-	MetadataNamespace string
-	MetadataPath      []string
-	PortOverride      uint16 // 0: none
+	// MetadataNamespace and MetadataKey say which dynamic metadata has the address; empty: none.
+	MetadataNamespace, MetadataKey string
+	PortOverride                   uint16 // 0: none
 	// CleanupInterval is after how long without use a host goes; 5 s.
 	CleanupInterval time.Duration
 }

@@ -75,13 +75,16 @@ func (c *compiler) originalDst(m *clusterv3.Cluster, at place, out *conf.Cluster
 		}
 	}
 	o.PortOverride = uint16(l.GetUpstreamPortOverride().GetValue())
-	if k := l.GetMetadataKey(); k != nil {
-		o.MetadataNamespace = k.GetKey()
-		for _, step := range k.GetPath() {
-			o.MetadataPath = append(o.MetadataPath, step.GetKey())
+	if k := l.GetMetadataKey(); len(k.GetPath()) > 0 {
+		o.MetadataNamespace, o.MetadataKey = k.GetKey(), k.GetPath()[0].GetKey()
+		if len(k.GetPath()) > 1 {
+			c.errs.at(here.field("metadata_key").field("path"), "not supported: more than one segment")
 		}
 	}
 	o.CleanupInterval = c.duration(m.GetCleanupInterval(), at.field("cleanup_interval"), 5*time.Second)
+	if len(m.GetHealthChecks()) > 0 {
+		c.errs.at(at.field("health_checks"), "not supported for ORIGINAL_DST: its hosts come and go with those who want them")
+	}
 	if len(m.GetLoadAssignment().GetEndpoints()) > 0 {
 		c.errs.at(at.field("load_assignment"), "excludes type ORIGINAL_DST")
 	}

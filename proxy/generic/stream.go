@@ -173,11 +173,15 @@ func (st *stream) filterResponse(f *frame.Frame, head []byte) {
 
 // choose says which host the request wants.
 func (st *stream) choose() *cluster.Choice {
-	if st.route.criteria == nil {
+	original := st.upstream.C.Conf.OriginalDst != nil
+	if st.route.criteria == nil && !original {
 		return nil
 	}
 	c := &st.s.a.choice
 	*c = cluster.Choice{Criteria: st.route.criteria}
+	if original {
+		c.Destination = st.s.facts.Restored()
+	}
 	return c
 }
 

@@ -49,12 +49,30 @@ func (st *stream) hashRequest() {
 // choose returns what the request says about the host it wants: its hash and its subset criteria. It is
 // the loop's, valid until the next call for any stream; nil when the request says nothing.
 func (st *stream) choose() *cluster.Choice {
+	if o := st.cluster.C.Conf.OriginalDst; o != nil {
+		return st.original(o)
+	}
 	criteria := st.criteria()
 	if !st.hash.OK && criteria == nil {
 		return nil
 	}
 	c := &st.w.Choice
 	*c = cluster.Choice{Hash: st.hash.Value, HasHash: st.hash.OK, Criteria: criteria}
+	return c
+}
+
+// original says where the request wants to go in an ORIGINAL_DST cluster (clusters.md 2).
+func (st *stream) original(o *conf.OriginalDstOptions) *cluster.Choice {
+	c := &st.w.Choice
+	*c = cluster.Choice{Destination: st.info.Conn.Restored()}
+	if o.UseHTTPHeader {
+		if i := st.req.Find(st.cluster.OriginalHeader, o.HTTPHeader); i >= 0 {
+			c.DestinationText = st.req.Bytes(st.req.Fields[i].Value)
+		}
+	}
+	if len(c.DestinationText) == 0 && o.MetadataKey != "" {
+		c.DestinationText, _ = st.info.DynamicMetadata(o.MetadataNamespace, o.MetadataKey)
+	}
 	return c
 }
 

@@ -162,6 +162,15 @@ func (s *Secure) Validated() bool {
 // TLS says whether the connection is encrypted.
 func (c *Connection) TLS() bool { return c.Secure != nil }
 
+// Restored returns where the connection was going before it came here, as a listener filter found out;
+// invalid when none did.
+func (c *Connection) Restored() netip.AddrPort {
+	if c.Extra == nil || !c.Extra.DirectLocal.IsValid() {
+		return netip.AddrPort{}
+	}
+	return c.Local
+}
+
 // Pipe returns the unix socket the connection came to; empty for TCP.
 func (c *Connection) Pipe() string {
 	if c.Listener == nil {

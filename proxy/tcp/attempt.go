@@ -111,6 +111,12 @@ func (s *session) wish() *worker.Wish {
 func (s *session) choose(criteria *cluster.Criteria) *cluster.Choice {
 	a := s.a
 	a.choice = cluster.Choice{Criteria: s.withMetadata(criteria)}
+	if o := s.upstream.C.Conf.OriginalDst; o != nil {
+		a.choice.Destination = s.facts.Restored()
+		if s.facts.Extra != nil && o.MetadataKey != "" {
+			a.choice.DestinationText, _ = s.facts.Extra.Metadata.Get(o.MetadataNamespace, o.MetadataKey)
+		}
+	}
 	switch p := &s.cfg.conf.HashPolicy; p.Kind {
 	case conf.HashSourceIP: // TCP-25: the address as text; unix sockets have none
 		if ip := s.facts.Remote.Addr(); ip.IsValid() {

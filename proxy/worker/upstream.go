@@ -22,7 +22,9 @@ type Upstream struct {
 	Parse      http1.Options
 	HeaderCase http1.HeaderCase
 	HTTP2      http2.Options
-	http2Stats *stats.HTTP2Stats // nil until there is an HTTP/2 connection
+	// OriginalHeader is the known name of the header that says where a request to an ORIGINAL_DST cluster goes.
+	OriginalHeader header.Known
+	http2Stats     *stats.HTTP2Stats // nil until there is an HTTP/2 connection
 	// tlvs are those that the cluster adds to the PROXY headers of its connections, compiled; nil when it
 	// has no such headers.
 	tlvs map[*conf.UpstreamProxyProtocol][]TLV
@@ -96,6 +98,9 @@ func (w *Worker) adopt(c *cluster.Cluster) *Upstream {
 	}
 	u.NamesTLS = c.Conf.AutoSNI || c.Conf.AutoSANValidation
 	u.sniField = header.Lookup([]byte(c.Conf.SNIHeader))
+	if o := c.Conf.OriginalDst; o != nil {
+		u.OriginalHeader = header.Lookup([]byte(o.HTTPHeader))
+	}
 	u.balancer.SetShard(w.Stats)
 	w.upstreams[c] = u
 	return u

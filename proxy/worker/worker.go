@@ -112,6 +112,7 @@ func (w *Worker) ForgetHosts(c *cluster.Cluster, gone []*cluster.Host) {
 			e.drain()
 			delete(u.endpoints, h)
 		}
+		u.balancer.Forget(h)
 	}
 }
 
