@@ -38,7 +38,7 @@ type Conn struct {
 	*engine.Conn
 	pool       *Pool
 	handler    engine.Handler // the request's; nil unless leased
-	prev, next *Conn          // idle list: prev is the one used later
+	prev, next *Conn          // idle list: prev is the one used later; or the list of lent ones (Options.Exclusive)
 	request    *Request       // whom it was dialled for, while it connects (Options.Exclusive)
 
 	local       netip.AddrPort // LocalAddr's answer, once asked

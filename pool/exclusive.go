@@ -49,3 +49,36 @@ func (p *Pool) afterOwn(r *Request, why engine.CloseReason, err error) {
 		r.Owner.OnPoolFailure(f, err)
 	}
 }
+
+func (p *Pool) noteLent(c *Conn) {
+	if c.next = p.lent; c.next != nil {
+		c.next.prev = c
+	}
+	p.lent = c
+}
+
+func (p *Pool) dropLent(c *Conn) {
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		p.lent = c.next
+	}
+	c.prev, c.next = nil, nil
+}
+
+// ResetLent resets the connections that are lent, of a pool with Exclusive: their owners hear OnClosed, as
+// if the peer had done so. Cold: O(connections).
+func (p *Pool) ResetLent() {
+	var all []*Conn
+	for c := p.lent; c != nil; c = c.next {
+		all = append(all, c)
+	}
+	for _, c := range all {
+		if c.state == leased && c.pool == p {
+			c.Conn.Reset()
+		}
+	}
+}

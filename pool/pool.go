@@ -78,6 +78,8 @@ type Pool struct {
 	// connection leaves it alone, and it looks again when it fires.
 	idleTimer wheel.Timer
 
+	lent *Conn // Exclusive: the lent ones, linked by prev and next
+
 	connecting, idle, active int
 	draining, stopped        bool
 	handing                  bool // a handoff is deferred
@@ -211,6 +213,9 @@ func (p *Pool) lend(c *Conn, r *Request) {
 	c.setState(leased)
 	c.requests++
 	p.active++
+	if p.o.Exclusive {
+		p.noteLent(c)
+	}
 	r.Owner.OnPoolReady(c)
 }
 
@@ -283,6 +288,9 @@ func (p *Pool) forget(c *Conn) {
 		p.unlink(c)
 	case leased:
 		p.active--
+		if p.o.Exclusive {
+			p.dropLent(c)
+		}
 	}
 }
 

@@ -162,7 +162,7 @@ func New(o Options) (*Server, error) {
 	s.tls = tlsio.New(tlsio.Options{})
 	s.clusters = cluster.NewManager(cluster.Options{
 		Stats: s.registry, Logger: o.Logger, HostsGone: s.hostsGone, ClustersGone: s.clustersGone, Secure: s.secure, Runtime: s.runtime,
-		HostsFailed: s.hostsFailed, Tallies: s.tallies,
+		HostsFailed: s.hostsFailed, HostsChanged: s.hostsChanged, Tallies: s.tallies,
 	})
 	node := o.Config.Node
 	s.clusters.SetLocal(o.Config.LocalCluster, node.Region, node.Zone, node.SubZone)
@@ -351,10 +351,20 @@ func (s *Server) hostsGone(c *cluster.Cluster, gone []*cluster.Host) {
 	}
 }
 
-// hostsFailed is another: what idles towards unhealthy hosts is closed.
+// hostsFailed is another: what idles towards unhealthy hosts is closed, and TCP sessions with
+// close_connections_on_host_health_failure.
 func (s *Server) hostsFailed(c *cluster.Cluster, failed []*cluster.Host) {
 	for _, w := range s.workers {
-		s.onLoop(w, func() { w.DrainHosts(c, failed) })
+		s.onLoop(w, func() { w.DrainHosts(c, failed, c.Conf.CloseOnHealthFailure) })
+	}
+}
+
+// hostsChanged is another: with close_connections_on_host_set_change no connection outlives a change.
+func (s *Server) hostsChanged(c *cluster.Cluster) {
+	if c.Conf.CloseOnHostChange {
+		for _, w := range s.workers {
+			s.onLoop(w, func() { w.DrainHosts(c, c.Hosts().Hosts, false) })
+		}
 	}
 }
 

@@ -73,6 +73,12 @@ func writeCluster(w io.Writer, c *cluster.Cluster, loads map[*cluster.Host]clust
 		fmt.Fprintf(w, "%s::%s::max_requests::%d\n", name, p, b.MaxRequests)
 		fmt.Fprintf(w, "%s::%s::max_retries::%d\n", name, p, b.MaxRetries)
 	}
+	for _, kind := range [2]string{"", "local_origin_"} {
+		if average, limit, ok := c.OutlierRates(kind != ""); ok {
+			fmt.Fprintf(w, "%s::outlier::%ssuccess_rate_average::%s\n", name, kind, rate(average))
+			fmt.Fprintf(w, "%s::outlier::%ssuccess_rate_ejection_threshold::%s\n", name, kind, rate(limit))
+		}
+	}
 	fmt.Fprintf(w, "%s::added_via_api::false\n", name)
 	for _, h := range c.Hosts().Hosts {
 		l := loads[h]
@@ -82,15 +88,15 @@ func writeCluster(w io.Writer, c *cluster.Cluster, loads map[*cluster.Host]clust
 		}
 		for _, f := range [][2]string{
 			{"hostname", h.Hostname},
-			{"health_flags", healthFlags(h)},
+			{"health_flags", h.Flags().String()},
 			{"weight", strconv.Itoa(int(h.Weight))},
 			{"region", h.Region},
 			{"zone", h.Zone},
 			{"sub_zone", h.SubZone},
 			{"canary", strconv.FormatBool(h.Canary)},
 			{"priority", strconv.Itoa(int(h.Priority))},
-			{"success_rate", "-1"},
-			{"local_origin_success_rate", "-1"},
+			{"success_rate", rate(h.SuccessRate(false))},
+			{"local_origin_success_rate", rate(h.SuccessRate(true))},
 		} {
 			fmt.Fprintf(w, "%s::%s::%s::%s\n", name, addr, f[0], f[1])
 		}
@@ -123,25 +129,31 @@ func hostNumbers(l *cluster.HostLoad) []hostNumber {
 	}
 }
 
-func healthFlags(h *cluster.Host) string {
-	switch h.Health {
-	case conf.EndpointDegraded:
-		return "/degraded_eds_health"
-	case conf.EndpointUnhealthy:
-		return "/failed_eds_health"
-	}
-	return "healthy"
-}
+// rate prints a percentage; -1 when it is not known.
+func rate(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
-// healthStatus is a core.v3.HealthStatus.
-func healthStatus(h *cluster.Host) string {
+// healthStatus is an admin.v3.HostHealthStatus.
+func healthStatus(h *cluster.Host) map[string]any {
+	configured := "HEALTHY"
 	switch h.Health {
 	case conf.EndpointDegraded:
-		return "DEGRADED"
+		configured = "DEGRADED"
 	case conf.EndpointUnhealthy:
-		return "UNHEALTHY"
+		configured = "UNHEALTHY"
+	case conf.EndpointDraining:
+		configured = "DRAINING"
 	}
-	return "HEALTHY"
+	out, f := map[string]any{"eds_health_status": configured}, h.Flags()
+	for flag, name := range map[cluster.HealthFlags]string{
+		cluster.FailedActive: "failed_active_health_check", cluster.FailedOutlier: "failed_outlier_check",
+		cluster.DegradedActive: "failed_active_degraded_check", cluster.PendingRemoval: "pending_dynamic_removal",
+		cluster.PendingActive: "pending_active_hc", cluster.Excluded: "excluded_via_immediate_hc_fail", cluster.ActiveTimeout: "active_hc_timeout",
+	} {
+		if f&flag != 0 {
+			out[name] = true
+		}
+	}
+	return out
 }
 
 func localityJSON(h *cluster.Host) map[string]string {
@@ -164,10 +176,17 @@ func (s *Server) clustersJSON(w http.ResponseWriter, loads map[*cluster.Host]clu
 				numbers = append(numbers, map[string]any{"name": n.name, "value": strconv.FormatUint(n.value, 10), "type": kind})
 			}
 			hosts = append(hosts, map[string]any{
-				"address": addressJSON(hostAddress(h)), "stats": numbers, "health_status": map[string]any{"eds_health_status": healthStatus(h)},
+				"address": addressJSON(hostAddress(h)), "stats": numbers, "health_status": healthStatus(h),
 				"weight": h.Weight, "hostname": h.Hostname, "priority": h.Priority,
 				"locality": localityJSON(h),
 			})
+			host := hosts[len(hosts)-1].(map[string]any)
+			if v := h.SuccessRate(false); v >= 0 {
+				host["success_rate"] = map[string]any{"value": v}
+			}
+			if v := h.SuccessRate(true); v >= 0 {
+				host["local_origin_success_rate"] = map[string]any{"value": v}
+			}
 		}
 		thresholds := []any{}
 		for i, p := range [2]string{"DEFAULT", "HIGH"} {
@@ -177,10 +196,16 @@ func (s *Server) clustersJSON(w http.ResponseWriter, loads map[*cluster.Host]clu
 				"max_requests": b.MaxRequests, "max_retries": b.MaxRetries,
 			})
 		}
-		statuses = append(statuses, map[string]any{
+		status := map[string]any{
 			"name": c.Conf.Name, "observability_name": c.Conf.StatName, "host_statuses": hosts,
 			"circuit_breakers": map[string]any{"thresholds": thresholds},
-		})
+		}
+		for _, kind := range [2]string{"", "local_origin_"} {
+			if _, limit, ok := c.OutlierRates(kind != ""); ok && limit >= 0 {
+				status[kind+"success_rate_ejection_threshold"] = map[string]any{"value": limit}
+			}
+		}
+		statuses = append(statuses, status)
 	}
 	writeJSON(w, map[string]any{"cluster_statuses": statuses})
 }

@@ -32,6 +32,8 @@ type Options struct {
 	// HostsFailed hears of hosts that active health checks found unhealthy, so that their connections go. May
 	// be nil.
 	HostsFailed func(c *Cluster, failed []*Host)
+	// HostsChanged hears that the hosts of a cluster are others now. May be nil.
+	HostsChanged func(c *Cluster)
 	// Tallies gives what each loop counted of each host of c, for outlier detection. It may wait for loops.
 	// nil: nothing.
 	Tallies func(c *Cluster, add func(h *Host, l *HostLoad))
@@ -320,6 +322,9 @@ func (m *Manager) hostsChanged(c *Cluster, gone []*Host) {
 	m.stats.ClusterUpdated.Inc()
 	if c == m.local.Load() {
 		m.localChanged()
+	}
+	if m.o.HostsChanged != nil {
+		m.o.HostsChanged(c)
 	}
 	if len(gone) > 0 {
 		m.o.HostsGone(c, gone)

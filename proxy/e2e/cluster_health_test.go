@@ -214,3 +214,38 @@ func TestTCPHealthCheckSendsAndReceives(t *testing.T) {
 		t.Errorf("%d connections", len(accepted))
 	}
 }
+
+// close_connections_on_host_health_failure: a TCP session with a host that fails its checks ends.
+func TestCloseConnectionsOnHostHealthFailure(t *testing.T) {
+	for _, set := range []bool{false, true} {
+		t.Run(fmt.Sprint(set), func(t *testing.T) {
+			harness.NoLeaks(t)
+			checkAt := newMortal(t, "health")
+			o := echoes(t)
+			_, port, _ := net.SplitHostPort(checkAt.addr)
+			top := harness.TCPTopology{Clusters: []harness.Cluster{{Name: "origin", Fields: checks("http_health_check: { path: /health }") +
+				fmt.Sprintf("\nclose_connections_on_host_health_failure: %v", set), Origins: []harness.Origin{o}, Check: port}}}
+			p := harness.StartTCP(t, top)
+			awaitFlags(t, p, "healthy")
+			s, err := net.Dial("tcp", p.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			harness.Eventually(t, "the session is there", func() bool { return p.Stat("cluster.origin.upstream_cx_active") == 1 })
+			checkAt.healthStatus.Store(500)
+			awaitFlags(t, p, "/failed_active_hc")
+			if set {
+				if _, err := s.Read(make([]byte, 1)); err == nil {
+					t.Error("the session goes on")
+				}
+				return
+			}
+			n := checkAt.checked.Load()
+			harness.Eventually(t, "more checks", func() bool { return checkAt.checked.Load() > n+3 })
+			if p.Stat("cluster.origin.upstream_cx_active") != 1 {
+				t.Error("the session ended")
+			}
+		})
+	}
+}

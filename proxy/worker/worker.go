@@ -116,17 +116,22 @@ func (w *Worker) ForgetHosts(c *cluster.Cluster, gone []*cluster.Host) {
 	}
 }
 
-// DrainHosts closes the idle connections of hosts that stay, and the others when they are done. Runs on
-// the loop.
-func (w *Worker) DrainHosts(c *cluster.Cluster, hosts []*cluster.Host) {
+// DrainHosts closes the idle connections of hosts that stay, and the others when they are done; with reset
+// those of TCP sessions at once. Runs on the loop.
+func (w *Worker) DrainHosts(c *cluster.Cluster, hosts []*cluster.Host, reset bool) {
 	u := w.upstreams[c]
 	if u == nil {
 		return
 	}
 	for _, h := range hosts {
-		if e := u.endpoints[h]; e != nil {
-			e.drain()
+		e := u.endpoints[h]
+		if e == nil {
+			continue
 		}
+		if p := e.tcp; p != nil && reset {
+			p.ResetLent()
+		}
+		e.drain()
 	}
 }
 

@@ -38,6 +38,8 @@ type Cluster struct {
 	Origins []Origin
 	// Fields are further fields of the cluster.
 	Fields string
+	// Check is the port the origins' health is checked at; empty: their own.
+	Check string
 	// Labels are the origins' metadata for subsets (envoy.lb), by index: YAML flow mappings.
 	Labels []string
 }
@@ -115,7 +117,11 @@ func (c *Cluster) yaml() string {
 		b.WriteString("    endpoints:\n    - lb_endpoints:\n")
 	}
 	for i, o := range c.Origins {
-		fmt.Fprintf(&b, "      - endpoint: { address: %s }\n", addressYAML(o.Address()))
+		check := ""
+		if c.Check != "" {
+			check = ", health_check_config: { port_value: " + c.Check + " }"
+		}
+		fmt.Fprintf(&b, "      - endpoint: { address: %s%s }\n", addressYAML(o.Address()), check)
 		if i < len(c.Labels) {
 			fmt.Fprintf(&b, "        metadata: { filter_metadata: { envoy.lb: %s } }\n", c.Labels[i])
 		}
