@@ -124,7 +124,6 @@ func TestRT72WhatChooses(t *testing.T) {
 // RT-74, RT-75: what comes with the chosen entry, and with no other.
 func TestRT74WeightedEntries(t *testing.T) {
 	harness.NoLeaks(t)
-	clusters, origins := namedClusters(t, "a", "b")
 	entries := `{ header_name: x-n, clusters: [
       { name: a, weight: 1, host_rewrite_literal: entry.test, request_headers_to_add: [{ header: { key: x-entry, value: "%REQ(x-in)%-%ROUTE_NAME%" } }, { header: { key: x-level, value: entry } }], request_headers_to_remove: [x-in], response_headers_to_add: [{ header: { key: x-entry, value: a } }] },
       { name: b, weight: 1 }] }`
@@ -132,6 +131,7 @@ func TestRT74WeightedEntries(t *testing.T) {
 		{"false", "client|entry|route|vhost|config"},
 		{"true", "client|entry|config|vhost|route"},
 	} {
+		clusters, origins := namedClusters(t, "a", "b")
 		p := harness.StartConf(t, harness.Load(t, strings.Replace((&harness.Topology{Clusters: clusters, VirtualHosts: `
 - name: all
   domains: ["*"]
@@ -144,7 +144,7 @@ func TestRT74WeightedEntries(t *testing.T) {
   - match: { prefix: /host }
     route: { weighted_clusters: ` + entries + `, host_rewrite_literal: route.test }
 `}).YAML(t.TempDir()+"/log"), "            name: local\n", "            name: local\n            most_specific_header_mutations_wins: "+row.wins+
-			"\n            request_headers_to_add: [{ header: { key: x-level, value: config } }]\n", 1)), 1, "")
+			"\n            request_headers_to_add: [{ header: { key: x-level, value: config } }]\n", 1)), 1, "", origins["a"], origins["b"])
 		m := ask(t, p, "h", "/plain", "x-n: 0", "x-in: 1", "x-level: client")
 		up := origins["a"].Last(t)
 		if up.Get("x-entry") != "1-r" || up.Get("x-in") != "-" || up.Get("host") != "entry.test" || up.Get("x-envoy-original-host") != "h" || m.Get("x-entry") != "a" {

@@ -62,3 +62,45 @@ func BenchmarkMatchHosts(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMatchKinds measures one look-up in a table of 1,000 routes of one kind, and 1,000 that are of
+// other paths: what expressions cost, whose literal beginnings are indexed like prefixes.
+func BenchmarkMatchKinds(b *testing.B) {
+	for name, kind := range map[string]func(i int) conf.RouteMatch{
+		"prefix": func(i int) conf.RouteMatch { return prefix(fmt.Sprintf("/service-%05d/", i)) },
+		"regex": func(i int) conf.RouteMatch {
+			return conf.RouteMatch{Kind: conf.PathRegex, Path: fmt.Sprintf("/service-%05d/[a-z]+", i)}
+		},
+		"template": func(i int) conf.RouteMatch {
+			return conf.RouteMatch{Kind: conf.PathTemplate, Path: fmt.Sprintf("/service-%05d/{item}", i)}
+		},
+		// Nothing is known of where these begin: each is tried.
+		"regex without a literal, 10 before": func(i int) conf.RouteMatch {
+			if i < 10 {
+				return conf.RouteMatch{Kind: conf.PathRegex, Path: fmt.Sprintf("/?other-%05d/[a-z]+", i)}
+			}
+			return prefix("/")
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var routes []*conf.Route
+			for i := range 1000 {
+				routes = append(routes, forward("r", kind(i)))
+			}
+			table := mustCompile(b, oneHost(routes...))
+			heads := make([]*header.Head, 256)
+			for i := range heads {
+				heads[i] = request(b, fmt.Sprintf("GET /service-%05d/items?id=1", i*7919%1000))
+			}
+			in := Input{}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				in.Head = heads[i&255]
+				if table.Match(&in).Route == nil {
+					b.Fatal("no route")
+				}
+			}
+		})
+	}
+}
