@@ -21,6 +21,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/tokenbucket"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
@@ -114,7 +115,7 @@ type Server struct {
 	sockets        map[string]*socketCounts // by the listener's name in statistics
 	flusher        *flusher
 	drainingChains atomic.Int64
-	buckets        *network.Buckets
+	buckets        *tokenbucket.Buckets
 	secure         *secure.Manager
 	tls            *tlsio.Layer
 	providers      map[string]cluster.Provider // by on_demand's path
@@ -141,7 +142,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		o: o, log: o.Logger, registry: stats.NewRegistry(), started: time.Now(),
 		listeners: make(map[string]*activeListener), leaving: make(map[*activeListener]struct{}), providers: make(map[string]cluster.Provider),
-		buckets: new(network.Buckets), sockets: make(map[string]*socketCounts), done: make(chan struct{}),
+		buckets: new(tokenbucket.Buckets), sockets: make(map[string]*socketCounts), done: make(chan struct{}),
 	}
 	if o.MaxConnections == 0 {
 		// Envoy's runtime key for a limit over all listeners.

@@ -180,6 +180,12 @@ const (
 	RBACDirectRemoteIP  // Prefix, the peer of the socket
 	RBACRemoteIP        // Prefix, as the PROXY protocol says; also source_ip
 	RBACFilterState     // Key, Name against its value
+	RBACSourceIP        // Prefix, the connection's peer; source_ip of requests
+	// The rest is of requests.
+	RBACHeader        // Header
+	RBACURLPath       // Name, against the path without query
+	RBACMetadata      // Metadata
+	RBACAuthenticated // Present: any; else Name against the certificate's names
 )
 
 // RBACRule is a permission or a principal.
@@ -190,6 +196,9 @@ type RBACRule struct {
 	PortFrom, PortTo uint32
 	Key              string
 	Name             StringMatcher
+	Header           *HeaderMatcher
+	Metadata         *MetadataMatcher
+	Present          bool
 }
 
 // StringMatcher is type.matcher.v3.StringMatcher: exact, prefix, suffix, contains or regex.

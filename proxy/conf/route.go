@@ -160,7 +160,8 @@ type WeightedClusters struct {
 
 // RouteCluster is config.route.v3.WeightedCluster.ClusterWeight.
 type RouteCluster struct {
-	Name, ClusterHeader string // one of the two
+	Filters             FilterConfigs // typed_per_filter_config
+	Name, ClusterHeader string        // one of the two
 	Weight              uint32
 	MetadataMatch       LBMetadata // over the route's
 	Headers             HeaderMutations

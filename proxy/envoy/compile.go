@@ -30,6 +30,10 @@ type compiler struct {
 	// brings for those.
 	checkGeneric func(string) error
 	genericNames GenericNames
+	customHTTP   []string // the same of HTTP filters
+	node         conf.Node
+	// rbacRequests: the rules being compiled are of requests.
+	rbacRequests bool
 
 	runtime     map[string]string
 	resolver    dnsResolver              // of the bootstrap: what clusters use that name none
@@ -51,7 +55,7 @@ func (c *compiler) bootstrap(m *bootstrapv3.Bootstrap, at place) *conf.Bootstrap
 	out := &conf.Bootstrap{AccessLogFlushInterval: 10 * time.Second, Node: node3(m.GetNode())}
 	out.Raw = c.raw(m, at) // before secrets are put in the place of their names
 	c.layeredRuntime(m.GetLayeredRuntime(), at.field("layered_runtime"), out)
-	c.runtime = out.Runtime
+	c.runtime, c.node = out.Runtime, out.Node
 	c.resolver = c.typedResolver(m.GetTypedDnsResolverConfig(), at.field("typed_dns_resolver_config"))
 	c.clusters, c.listening, c.secrets = map[string]*conf.Cluster{}, map[string]place{}, secretTable{}
 	static := at.field("static_resources")

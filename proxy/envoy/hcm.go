@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 
@@ -55,6 +54,17 @@ func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *
 		out.Scoped = c.scopedRoutes(routes.ScopedRoutes, at.field("scoped_routes"))
 	default:
 		c.errs.at(at, "route_config or scoped_routes is required")
+	}
+	if out.Routes != nil {
+		c.checkRouteFilters(out, out.Routes, at.field("route_config"))
+	}
+	if out.Scoped != nil {
+		scopes := at.field("scoped_routes").field("scoped_route_configurations_list").field("scoped_route_configurations")
+		for i := range out.Scoped.Scopes {
+			if rc := out.Scoped.Scopes[i].Routes; rc != nil {
+				c.checkRouteFilters(out, rc, scopes.index(i).field("route_configuration"))
+			}
+		}
 	}
 	return out
 }
@@ -163,29 +173,6 @@ func (c *compiler) internalAddresses(m *hcmv3.HttpConnectionManager, at place, o
 			c.warn(here, "prefix_len 0 makes every address internal")
 		}
 		out.InternalAddresses = append(out.InternalAddresses, prefix)
-	}
-}
-
-// httpFilters wants exactly the router, which ends every chain.
-func (c *compiler) httpFilters(list []*hcmv3.HttpFilter, at place, out *conf.HTTPConnectionManager) {
-	if len(list) == 0 {
-		c.errs.at(at, "the router is required as the last filter")
-		return
-	}
-	for i, filter := range list {
-		here := at.index(i)
-		if filter.GetTypedConfig() == nil {
-			c.errs.at(here.field("typed_config"), "is required")
-			continue
-		}
-		if i > 0 {
-			c.errs.at(here, "never reached: the router before it is terminal")
-			continue
-		}
-		if router, ok := c.unpack(filter.GetTypedConfig(), here).(*routerv3.Router); ok {
-			out.Router = conf.Router{DynamicStats: boolean(router.GetDynamicStats(), true), SuppressEnvoyHeaders: router.GetSuppressEnvoyHeaders()}
-			out.Router.RejectConnectEarlyData = c.rejectsEarlyData(router)
-		}
 	}
 }
 

@@ -46,6 +46,8 @@ type Source struct {
 	NetworkFilters []string
 	// Generic are the codecs and filters of generic proxies that the program brings, likewise.
 	Generic GenericNames
+	// HTTPFilters are the same of HTTP filters.
+	HTTPFilters []string
 }
 
 // GenericNames are names of what a program brings for generic proxies.
@@ -91,7 +93,10 @@ func Load(src Source) (*Result, error) {
 	if err := errs.join(); err != nil {
 		return nil, err
 	}
-	c := &compiler{errs: errs, warnings: d.warnings, checkFormat: src.CheckFormat, custom: src.NetworkFilters, checkGeneric: src.CheckGenericFormat, genericNames: src.Generic}
+	c := &compiler{
+		errs: errs, warnings: d.warnings, checkFormat: src.CheckFormat, custom: src.NetworkFilters, customHTTP: src.HTTPFilters,
+		checkGeneric: src.CheckGenericFormat, genericNames: src.Generic,
+	}
 	out := c.bootstrap(bootstrap, at)
 	if err := errs.join(); err != nil {
 		return nil, err

@@ -134,23 +134,26 @@ func (c *compiler) headerNames(names []string, at place) (out []string) {
 
 func (c *compiler) headerValues(list []*corev3.HeaderValueOption, at place) (out []conf.HeaderValue) {
 	for i, m := range list {
-		here := at.index(i)
-		header := here.field("header")
-		value := conf.HeaderValue{
-			Name:   c.headerName(m.GetHeader().GetKey(), header.field("key")),
-			Value:  m.GetHeader().GetValue(),
-			Action: conf.AppendAction(m.GetAppendAction()), KeepEmpty: m.GetKeepEmptyValue(),
-		}
-		c.formatString(value.Value, header.field("value"))
-		if legacy := m.GetAppend(); legacy != nil { // RT-69
-			if m.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
-				c.errs.at(here.field("append"), "excludes append_action: only one of them may be set")
-			}
-			if !legacy.GetValue() {
-				value.Action = conf.OverwriteIfExistsOrAdd
-			}
-		}
-		out = append(out, value)
+		out = append(out, c.headerValue(m, at.index(i)))
 	}
 	return out
+}
+
+func (c *compiler) headerValue(m *corev3.HeaderValueOption, here place) conf.HeaderValue {
+	header := here.field("header")
+	value := conf.HeaderValue{
+		Name:   c.headerName(m.GetHeader().GetKey(), header.field("key")),
+		Value:  m.GetHeader().GetValue(),
+		Action: conf.AppendAction(m.GetAppendAction()), KeepEmpty: m.GetKeepEmptyValue(),
+	}
+	c.formatString(value.Value, header.field("value"))
+	if legacy := m.GetAppend(); legacy != nil { // RT-69
+		if m.GetAppendAction() != corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD {
+			c.errs.at(here.field("append"), "excludes append_action: only one of them may be set")
+		}
+		if !legacy.GetValue() {
+			value.Action = conf.OverwriteIfExistsOrAdd
+		}
+	}
+	return value
 }

@@ -16,6 +16,7 @@ const defaultDirectBodyBytes = 4096
 func (c *compiler) routeConfiguration(m *routev3.RouteConfiguration, at place) *conf.RouteConfiguration {
 	out := &conf.RouteConfiguration{
 		Name: m.GetName(), Headers: c.mutations(m, at),
+		Filters:                    c.filterConfigs(m.GetTypedPerFilterConfig(), at.field(perFilter)),
 		InternalOnlyHeaders:        lowerAll(m.GetInternalOnlyHeaders()),
 		MostSpecificMutationsWin:   m.GetMostSpecificHeaderMutationsWins(),
 		IgnorePortInHostMatching:   m.GetIgnorePortInHostMatching(),
@@ -35,6 +36,7 @@ func (c *compiler) routeConfiguration(m *routev3.RouteConfiguration, at place) *
 func (c *compiler) virtualHost(m *routev3.VirtualHost, at place, config *conf.RouteConfiguration, domains map[string]place) *conf.VirtualHost {
 	out := &conf.VirtualHost{
 		Name: m.GetName(), Headers: c.mutations(m, at),
+		Filters:                       c.filterConfigs(m.GetTypedPerFilterConfig(), at.field(perFilter)),
 		RequireTLS:                    conf.TLSRequirement(m.GetRequireTls()),
 		IncludeRequestAttemptCount:    m.GetIncludeRequestAttemptCount(),
 		IncludeAttemptCountInResponse: m.GetIncludeAttemptCountInResponse(),
@@ -68,7 +70,10 @@ func (c *compiler) virtualHost(m *routev3.VirtualHost, at place, config *conf.Ro
 }
 
 func (c *compiler) route(m *routev3.Route, at place, config *conf.RouteConfiguration) *conf.Route {
-	out := &conf.Route{Name: m.GetName(), StatPrefix: m.GetStatPrefix(), Headers: c.mutations(m, at)}
+	out := &conf.Route{
+		Name: m.GetName(), StatPrefix: m.GetStatPrefix(), Headers: c.mutations(m, at),
+		Filters: c.filterConfigs(m.GetTypedPerFilterConfig(), at.field(perFilter)),
+	}
 	out.Match = c.routeMatch(m.GetMatch(), at.field("match"))
 	switch action := m.GetAction().(type) {
 	case *routev3.Route_Route:

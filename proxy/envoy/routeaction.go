@@ -83,6 +83,7 @@ func (c *compiler) weightedClusters(m *routev3.WeightedCluster, at place, config
 			Name: w.GetName(), ClusterHeader: c.headerField(w.GetClusterHeader(), here.field("cluster_header")),
 			Weight: number(w.GetWeight(), 0), Headers: c.mutations(w, here), HostRewriteLiteral: w.GetHostRewriteLiteral(),
 			MetadataMatch: c.metadataMatch(w.GetMetadataMatch(), here.field("metadata_match")),
+			Filters:       c.filterConfigs(w.GetTypedPerFilterConfig(), here.field(perFilter)),
 		}
 		switch {
 		case (entry.Name == "") == (entry.ClusterHeader == ""):

@@ -40,7 +40,7 @@ type fieldRule struct {
 }
 
 // supportTables are all tables, in the order of the coverage document.
-var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, genericSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, clusterSupport, policySupport, matchTreeSupport, healthSupport, endpointSupport}
+var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, genericSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, filterSupport, clusterSupport, policySupport, matchTreeSupport, healthSupport, endpointSupport}
 
 var supportIndex = sync.OnceValue(func() map[protoreflect.FullName]map[string]fieldRule {
 	index := map[protoreflect.FullName]map[string]fieldRule{}
@@ -62,6 +62,9 @@ var supportIndex = sync.OnceValue(func() map[protoreflect.FullName]map[string]fi
 			}
 			set(m.hints, func(f *fieldRule, s string) { f.hint = s })
 			set(m.values, func(f *fieldRule, s string) { f.values = strings.Fields(s) })
+			if _, ok := fields[perFilter]; ok {
+				set(perFilterPayloads, func(f *fieldRule, s string) { f.payloads = strings.Fields(s) })
+			}
 			set(m.payloads, func(f *fieldRule, s string) { f.payloads = strings.Fields(s) })
 			index[m.message] = fields
 		}
@@ -107,5 +110,5 @@ const (
 	hcmMessage     = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 	routerMessage  = "envoy.extensions.filters.http.router.v3.Router"
 	uuidMessage    = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
-	headerMutation = " request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove"
+	headerMutation = " request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove typed_per_filter_config"
 )

@@ -24,8 +24,8 @@ var httpSupport = []messageSupport{
 	},
 	{
 		message:  "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter",
-		fields:   "name typed_config",
-		payloads: map[string]string{"typed_config": routerMessage},
+		fields:   "name typed_config disabled",
+		payloads: map[string]string{"typed_config": httpFilters},
 	},
 	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers reject_connect_request_early_data"},
 	{

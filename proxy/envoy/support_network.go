@@ -133,10 +133,10 @@ var networkSupport = []messageSupport{
 	},
 	{
 		message: "envoy.config.rbac.v3.Permission",
-		fields:  "and_rules or_rules any destination_ip destination_port destination_port_range not_rule requested_server_name",
+		fields:  "and_rules or_rules any destination_ip destination_port destination_port_range not_rule requested_server_name header url_path metadata",
 		hints: map[string]string{
-			"header": noRequest, "url_path": noRequest, "uri_template": noRequest,
-			"metadata": noRBACMeta, "sourced_metadata": noRBACMeta,
+			"header": "HTTP only", "url_path": "HTTP only", "metadata": "HTTP only",
+			"uri_template": "use url_path", "sourced_metadata": "use metadata",
 			"matcher": noMatchers,
 		},
 	},
@@ -144,12 +144,11 @@ var networkSupport = []messageSupport{
 	{message: "envoy.type.v3.Int32Range", fields: "start end"},
 	{
 		message: "envoy.config.rbac.v3.Principal",
-		fields:  "and_ids or_ids any source_ip direct_remote_ip remote_ip filter_state not_id",
+		fields:  "and_ids or_ids any source_ip direct_remote_ip remote_ip filter_state not_id header url_path metadata authenticated",
 		hints: map[string]string{
-			"header": noRequest, "url_path": noRequest,
-			"metadata": noRBACMeta, "sourced_metadata": noRBACMeta,
-			"authenticated": noPeerCert,
-			"custom":        noMatchers,
+			"header": "HTTP only", "url_path": "HTTP only", "metadata": "HTTP only", "authenticated": "HTTP only",
+			"sourced_metadata": "use metadata",
+			"custom":           noMatchers,
 		},
 	},
 	{message: "envoy.config.rbac.v3.Principal.Set", fields: "ids"},

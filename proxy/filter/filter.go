@@ -117,9 +117,9 @@ type Deps struct {
 	Runtime  *runtime.Loader // nil: defaults
 	// StatPrefix is the connection manager's, with the word and dots around it: "http.ingress.".
 	StatPrefix string
-	// Node is the node's name, Loops how many loops there are.
-	Node  string
-	Loops int
+	// NodeCluster is the cluster of this node, Loops how many loops there are.
+	NodeCluster string
+	Loops       int
 	// HealthFailed says whether /healthcheck/fail is in force; nil: never.
 	HealthFailed func() bool
 }
@@ -159,10 +159,10 @@ type Stream interface {
 	Route() *route.Result
 	ClearRoute()
 	// RouteConfig is the filter's own configuration of the route's most specific level that has one, as
-	// Spec.CompileRoute made it; nil without any. RouteConfigs calls f for every level that has one, the
-	// least specific first.
+	// Spec.CompileRoute made it; nil without any. RouteConfigs are those of every level that has one,
+	// the least specific first; read-only.
 	RouteConfig() any
-	EachRouteConfig(f func(config any))
+	RouteConfigs() []any
 	// Metadata is the stream's dynamic metadata.
 	Metadata() *streaminfo.Metadata
 
@@ -173,6 +173,7 @@ type Stream interface {
 	Kept(side Side) int
 	// SetLimit sets how much that may be, for Buffer; it is the connection's buffer limit else.
 	SetLimit(side Side, bytes int)
+	Limit(side Side) int
 	// Send hands data on to the next filter, as if it had come: what a filter that consumes wants to pass on.
 	// The end must be sent too.
 	Send(side Side, p []byte, end bool)

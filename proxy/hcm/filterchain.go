@@ -18,7 +18,9 @@ type filterChain struct {
 	// the virtual host for requests that no route matches. nil when nothing says anything.
 	byRoute map[*conf.Route]*routeFilters
 	byHost  map[*conf.VirtualHost]*routeFilters
-	free    []*freeRuns // by the loop's index
+	// byTarget is byRoute for entries of weighted_clusters that say something themselves.
+	byTarget map[*conf.RouteCluster]*routeFilters
+	free     []*freeRuns // by the loop's index
 	// upgrade: the filters of one upgrade type, of which routes need not know.
 	upgrade bool
 }
@@ -49,7 +51,7 @@ const maxKeptRuns = 1024
 func compileFilters(filters []*conf.HTTPFilter, tables []*conf.RouteConfiguration, d *Deps, prefix string, upgrade bool) (*filterChain, error) {
 	c := &filterChain{upgrade: upgrade}
 	fd := &filter.Deps{
-		Registry: d.Registry, Runtime: d.Runtime, StatPrefix: "http." + prefix + ".", Node: d.Node.ID, Loops: max(1, d.Loops), HealthFailed: d.HealthFailed,
+		Registry: d.Registry, Runtime: d.Runtime, StatPrefix: "http." + prefix + ".", NodeCluster: d.Node.Cluster, Loops: max(1, d.Loops), HealthFailed: d.HealthFailed,
 	}
 	for i, fc := range filters {
 		spec, err := compileFilter(fc, fd, d.Filters)
@@ -106,18 +108,43 @@ func (c *filterChain) compileRoutes(t *conf.RouteConfiguration) error {
 			}
 			c.byHost[vh] = host
 		}
-		for j, r := range vh.Routes {
-			own, err := c.level(host, r.Filters, fmt.Sprintf("%s.routes[%d]", at, j))
-			if err != nil {
+		for j, r := range vh.AllRoutes() {
+			if err := c.compileRoute(host, r, fmt.Sprintf("%s.routes[%d]", at, j)); err != nil {
 				return err
 			}
-			if own != nil {
-				if c.byRoute == nil {
-					c.byRoute = make(map[*conf.Route]*routeFilters)
-				}
-				c.byRoute[r] = own
-			}
 		}
+	}
+	return nil
+}
+
+// compileRoute is compileRoutes for one route and its weighted clusters.
+func (c *filterChain) compileRoute(host *routeFilters, r *conf.Route, at string) error {
+	own, err := c.level(host, r.Filters, at)
+	if err != nil {
+		return err
+	}
+	if own != nil {
+		if c.byRoute == nil {
+			c.byRoute = make(map[*conf.Route]*routeFilters)
+		}
+		c.byRoute[r] = own
+	}
+	if r.Action == nil || r.Action.Weighted == nil {
+		return nil
+	}
+	for i := range r.Action.Weighted.Clusters {
+		w := &r.Action.Weighted.Clusters[i]
+		if len(w.Filters) == 0 {
+			continue
+		}
+		target, err := c.level(own, w.Filters, fmt.Sprintf("%s.route.weighted_clusters.clusters[%d]", at, i))
+		if err != nil {
+			return err
+		}
+		if c.byTarget == nil {
+			c.byTarget = make(map[*conf.RouteCluster]*routeFilters)
+		}
+		c.byTarget[w] = target
 	}
 	return nil
 }
@@ -168,8 +195,13 @@ const routerName = "envoy.filters.http.router"
 
 // of returns what the route of a stream says; nil when it says nothing.
 func (c *filterChain) of(st *stream) *routeFilters {
-	if c.byRoute == nil && c.byHost == nil {
+	if c.byRoute == nil && c.byHost == nil && c.byTarget == nil {
 		return nil
+	}
+	if t := st.route.Target; t != nil && t.Config != nil && c.byTarget != nil {
+		if own := c.byTarget[t.Config]; own != nil {
+			return own
+		}
 	}
 	if r := st.route.Route; r != nil {
 		return c.byRoute[r.Config]

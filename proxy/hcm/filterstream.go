@@ -40,12 +40,11 @@ func (s *slot) RouteConfig() any {
 	return nil
 }
 
-func (s *slot) EachRouteConfig(f func(config any)) {
+func (s *slot) RouteConfigs() []any {
 	if own := s.run.own; own != nil {
-		for _, c := range own.own[s.at] {
-			f(c)
-		}
+		return own.own[s.at]
 	}
+	return nil
 }
 
 func (s *slot) Metadata() *streaminfo.Metadata {
@@ -74,6 +73,8 @@ func (s *slot) Kept(side filter.Side) int { return s.side[side].data.Len() }
 
 func (s *slot) SetLimit(side filter.Side, bytes int) { s.side[side].limit = bytes }
 
+func (s *slot) Limit(side filter.Side) int { return s.side[side].limit }
+
 func (s *slot) Send(side filter.Side, p []byte, end bool) {
 	x := s.run
 	if x.st == nil || x.st.over {
@@ -82,7 +83,7 @@ func (s *slot) Send(side filter.Side, p []byte, end bool) {
 	w := x.st.w
 	x.enter()
 	generation := x.generation
-	if s.side[side].state != passing {
+	if h := &s.side[side]; h.head {
 		x.goOn(side, s, true)
 	}
 	if x.generation == generation {

@@ -13,6 +13,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/tokenbucket"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
@@ -91,7 +92,7 @@ type Deps struct {
 	// Runtime has the values of runtime keys; nil: defaults.
 	Runtime *runtime.Loader
 	// Buckets are what share_key shares; nil where no filter may have one.
-	Buckets *Buckets
+	Buckets *tokenbucket.Buckets
 	// Custom are the embedder's filters by name.
 	Custom map[string]Factory
 }

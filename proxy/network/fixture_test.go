@@ -9,6 +9,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/tokenbucket"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
@@ -17,7 +18,7 @@ func newLoop(r *stats.Registry) *Connection {
 	return &Connection{Worker: &worker.Worker{Loop: new(engine.Loop), Stats: r.NewShard(), Random: rand.New(rand.NewPCG(1, 2))}}
 }
 
-func deps(r *stats.Registry) Deps { return Deps{Registry: r, Buckets: new(Buckets)} }
+func deps(r *stats.Registry) Deps { return Deps{Registry: r, Buckets: new(tokenbucket.Buckets)} }
 
 func compile(t testing.TB, c *conf.NetworkFilter, d Deps) Filter {
 	t.Helper()

@@ -9,12 +9,13 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/tokenbucket"
 )
 
 // rateLimit is envoy.filters.network.local_ratelimit: a token for each connection. Immutable but for
 // the bucket, which loops share.
 type rateLimit struct {
-	bucket *bucket
+	bucket *tokenbucket.Bucket
 	share  *runtime.Fraction // of the connections it applies to
 	stats  *stats.NetworkLocalRateLimitStats
 }
@@ -38,18 +39,18 @@ func newRateLimit(c *conf.NetworkLocalRateLimit, d Deps) (Filter, error) {
 		share = conf.Fraction{Numerator: 1, Denominator: 1}
 	}
 	f := &rateLimit{share: d.Runtime.Fraction(c.RuntimeKey, share), stats: stats.NewNetworkLocalRateLimitStats(d.Registry, c.StatPrefix)}
-	spec := bucketSpec{c.MaxTokens, c.TokensPerFill, c.FillInterval}
+	spec := tokenbucket.Spec{MaxTokens: c.MaxTokens, TokensPerFill: c.TokensPerFill, FillInterval: c.FillInterval}
 	if c.ShareKey != "" {
-		f.bucket = d.Buckets.shared(c.ShareKey, spec)
+		f.bucket = d.Buckets.Shared(c.ShareKey, spec)
 	} else {
-		f.bucket = newBucket(spec)
+		f.bucket = tokenbucket.New(spec)
 	}
 	return f, nil
 }
 
 // OnNewConnection takes a token for the connection.
 func (f *rateLimit) OnNewConnection(c *Connection) Verdict {
-	if !f.share.Enabled(c.Worker.Random.Uint64()) || f.bucket.take(c.Worker.Loop.Now()) {
+	if !f.share.Enabled(c.Worker.Random.Uint64()) || f.bucket.Take(c.Worker.Loop.Now()) {
 		return Verdict{}
 	}
 	c.Worker.Stats.Inc(f.stats.RateLimited)

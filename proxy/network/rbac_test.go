@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/rbac"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
@@ -113,7 +114,7 @@ func TestRBACRules(t *testing.T) {
 		{"nothing in filter state", holding("none", ""), nil, false},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			rules, err := compileRules([]*conf.RBACRule{row.r}, "rules")
+			rules, err := rbac.Compile(&conf.RBAC{Policies: []conf.RBACPolicy{policyOf("p", row.r, &conf.RBACRule{})}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +122,7 @@ func TestRBACRules(t *testing.T) {
 			if row.change != nil {
 				row.change(f)
 			}
-			if got := rules[0].holds(f); got != row.want {
+			if got, _ := rules.Judge(&rbac.Input{Conn: f}); got != row.want {
 				t.Errorf("%v, want %v", got, row.want)
 			}
 		})

@@ -28,6 +28,11 @@ var rewrite = flag.Bool("rewrite", false, "write STATS.md")
 func TestReferenceIsCurrent(t *testing.T) {
 	hcm := conf.NewHTTPConnectionManager("MANAGER")
 	hcm.Routes = &conf.RouteConfiguration{}
+	for _, f := range []any{
+		&conf.CORSFilter{}, &conf.FaultFilter{}, &conf.HTTPRBAC{ShadowRulesStatPrefix: "SHADOW."}, &conf.LocalRateLimitFilter{StatPrefix: "FILTER"},
+	} {
+		hcm.Filters = append(hcm.Filters, &conf.HTTPFilter{Name: "filter", Config: f})
+	}
 	l := conf.NewListener("in", netip.MustParseAddrPort("127.0.0.1:0"), &conf.FilterChain{HTTP: hcm, Filters: networkFilters()})
 	l.StatPrefix = "LISTENER"
 	l.Filters = []conf.ListenerFilter{

@@ -10,6 +10,12 @@ func TestNetworkFiltersHaveEnvoysNames(t *testing.T) {
 		prefix string
 		want   string
 	}{
+		{"cors", func(r *Registry) { NewCORSStats(r, "http.in.") }, "http.in.cors.", "origin_valid origin_invalid"},
+		{"fault", func(r *Registry) { NewFaultStats(r, "http.in.") }, "http.in.fault.", "delays_injected aborts_injected response_rl_injected faults_overflow active_faults(g)"},
+		{"HTTP local_ratelimit", func(r *Registry) { NewHTTPLocalRateLimitStats(r, "edge") }, "edge.http_local_rate_limit.", "enabled ok rate_limited enforced"},
+		{"HTTP rbac", func(r *Registry) { NewHTTPRBACStats(r, "http.in.", "") }, "http.in.rbac.", "allowed denied"},
+		{"HTTP rbac with a prefix", func(r *Registry) { NewHTTPRBACStats(r, "http.in.", "r.") }, "http.in.rbac.r.", "allowed denied"},
+		{"HTTP rbac, shadow", func(r *Registry) { NewHTTPRBACShadowStats(r, "http.in.", "s.") }, "http.in.rbac.s.", "shadow_allowed shadow_denied"},
 		{"rbac", func(r *Registry) { NewNetworkRBACStats(r, "edge") }, "edge.rbac.", "allowed denied"},
 		{"rbac, a prefix with a dot", func(r *Registry) { NewNetworkRBACStats(r, "edge.") }, "edge.rbac.", "allowed denied"},
 		{"rbac without a prefix", func(r *Registry) { NewNetworkRBACStats(r, "") }, "rbac.", "allowed denied"},

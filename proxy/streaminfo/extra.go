@@ -23,9 +23,14 @@ type Extra struct {
 
 	State    FilterState
 	Metadata Metadata
+	// Kept are what HTTP filters keep for the connection, by themselves. Few.
+	Kept []Kept
 	// Admitted hears when the connection is over; nil when nobody wants to.
 	Admitted Admitted
 }
+
+// Kept is what one filter keeps for a connection.
+type Kept struct{ Key, Value any }
 
 // Admitted is a filter chain whose network filters let the connection in.
 type Admitted interface{ Leave(facts *Connection) }
@@ -34,9 +39,10 @@ type Admitted interface{ Leave(facts *Connection) }
 func (x *Extra) Reset() {
 	x.State.reset()
 	x.Metadata.reset()
+	clear(x.Kept)
 	*x = Extra{
 		ServerName: emptied(x.ServerName), ALPN: emptied(x.ALPN), JA3: emptied(x.JA3), JA4: emptied(x.JA4), TLVs: emptied(x.TLVs),
-		State: x.State, Metadata: x.Metadata,
+		State: x.State, Metadata: x.Metadata, Kept: x.Kept[:0],
 	}
 }
 

@@ -18,6 +18,8 @@ type Topology struct {
 	// Listener, Manager and VirtualHost are further fields of those messages; Action of the default
 	// route's action, which takes everything to the first cluster.
 	Listener, Manager, VirtualHost, Action string
+	// HTTPFilters are those before the router: a YAML list.
+	HTTPFilters string
 	// Routes replaces the default route: a YAML list.
 	Routes string
 	// VirtualHosts replaces the default virtual host, which has domain * and the routes: a YAML list.
@@ -69,6 +71,7 @@ const (
               log_format: { text_format_source: { inline_string: %q } }
 %s
           http_filters:
+%s
           - name: router
             typed_config: { "@type": ` + typePrefix + `filters.http.router.v3.Router }
           route_config:
@@ -103,7 +106,7 @@ func (t *Topology) YAML(log string) string {
 	for _, c := range clusters {
 		all.WriteString(c.yaml())
 	}
-	return fmt.Sprintf(template, indent(4, t.Listener), log, format+"\n", indent(10, t.Manager), indent(12, hosts), indent(2, all.String()), t.Bootstrap)
+	return fmt.Sprintf(template, indent(4, t.Listener), log, format+"\n", indent(10, t.Manager), indent(10, t.HTTPFilters), indent(12, hosts), indent(2, all.String()), t.Bootstrap)
 }
 
 func (c *Cluster) yaml() string {

@@ -1,4 +1,4 @@
-package network
+package rbac
 
 import (
 	"errors"
@@ -7,7 +7,6 @@ import (
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/match"
-	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // rule is a compiled permission or principal of RBAC. Immutable.
@@ -18,6 +17,13 @@ type rule struct {
 	from, to uint32
 	key      string
 	name     match.Text
+	header   match.Header
+	invert   bool
+	space    string
+	values   []match.Text // any of; none: the value need only be there
+	present  bool
+	// requests: the rule speaks of requests.
+	requests bool
 }
 
 // compileRules compiles a list that may not be empty; at names it in errors.
@@ -54,7 +60,7 @@ func (r *rule) compile(c *conf.RBACRule, at string) (err error) {
 		if c.PortFrom >= c.PortTo || c.PortTo > 1<<16 {
 			err = fmt.Errorf("no port is at or above %d and below %d", c.PortFrom, c.PortTo)
 		}
-	case conf.RBACDestinationIP, conf.RBACDirectRemoteIP, conf.RBACRemoteIP:
+	case conf.RBACDestinationIP, conf.RBACDirectRemoteIP, conf.RBACRemoteIP, conf.RBACSourceIP:
 		r.prefix = c.Prefix.Masked()
 		if !c.Prefix.IsValid() || c.Prefix.Addr().Is4In6() {
 			err = fmt.Errorf("%s is no prefix of IPv4 or IPv6 addresses", c.Prefix)
@@ -65,7 +71,7 @@ func (r *rule) compile(c *conf.RBACRule, at string) (err error) {
 		}
 		r.name, err = match.CompileText(c.Name)
 	default:
-		err = fmt.Errorf("unknown kind %d", c.Kind)
+		err = r.compileRequest(c)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", at, err)
@@ -75,21 +81,22 @@ func (r *rule) compile(c *conf.RBACRule, at string) (err error) {
 
 // holds says whether the connection is one the rule speaks of. No allocation but what a regular
 // expression needs.
-func (r *rule) holds(f *streaminfo.Connection) bool {
+func (r *rule) holds(in *Input) bool {
+	f := in.Conn
 	switch r.kind {
 	case conf.RBACAny:
 		return true
 	case conf.RBACAnd:
 		for i := range r.rules {
-			if !r.rules[i].holds(f) {
+			if !r.rules[i].holds(in) {
 				return false
 			}
 		}
 		return true
 	case conf.RBACOr:
-		return anyHolds(r.rules, f)
+		return anyHolds(r.rules, in)
 	case conf.RBACNot:
-		return !r.rules[0].holds(f)
+		return !r.rules[0].holds(in)
 	case conf.RBACDestinationIP:
 		return r.within(f.Local)
 	case conf.RBACDestinationPort:
@@ -100,17 +107,22 @@ func (r *rule) holds(f *streaminfo.Connection) bool {
 	case conf.RBACDirectRemoteIP:
 		return r.within(f.DirectRemote())
 	case conf.RBACRemoteIP:
+		if in.Info != nil { // as x-forwarded-for says
+			return r.within(in.Info.RemoteAddress)
+		}
+		return r.within(f.Remote)
+	case conf.RBACSourceIP:
 		return r.within(f.Remote)
 	case conf.RBACFilterState:
 		v, ok := f.FilterState(r.key)
 		return ok && r.name.Matches(v)
 	}
-	return false
+	return in.Request != nil && r.holdsOf(in)
 }
 
-func anyHolds(rules []rule, f *streaminfo.Connection) bool {
+func anyHolds(rules []rule, in *Input) bool {
 	for i := range rules {
-		if rules[i].holds(f) {
+		if rules[i].holds(in) {
 			return true
 		}
 	}
