@@ -1,6 +1,7 @@
 package generic
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -8,8 +9,12 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/sluiceproxy/sluice/codec/dubbo"
 	"github.com/sluiceproxy/sluice/codec/frame"
+	"github.com/sluiceproxy/sluice/codec/httpframe"
+	"github.com/sluiceproxy/sluice/codec/memcache"
 	"github.com/sluiceproxy/sluice/codec/resp"
+	"github.com/sluiceproxy/sluice/codec/thrift"
 	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
@@ -102,6 +107,17 @@ func codecOf(c *conf.GenericCodec, custom map[string]frame.Codec) (frame.Codec, 
 	switch c.Kind {
 	case conf.GenericRedis:
 		return resp.Codec{Pipelined: c.Pipelined}, nil
+	case conf.GenericThrift:
+		return thrift.Codec{Only: thrift.Protocol(c.Protocol)}, nil
+	case conf.GenericMemcache:
+		return memcache.Codec{}, nil
+	case conf.GenericDubbo:
+		return dubbo.Codec{}, nil
+	case conf.GenericHTTP1:
+		if c.SingleFrame && c.MaxBufferBytes == 0 {
+			return nil, errors.New("max_buffer_size: must be at least 1")
+		}
+		return httpframe.New(c.SingleFrame, int(c.MaxBufferBytes)), nil
 	}
 	if codec := custom[c.Name]; codec != nil {
 		return codec, nil

@@ -138,7 +138,7 @@ func (s *session) onRequest(f *frame.Frame, view []byte, from, to int) {
 		return
 	case header:
 		st = s.newStream(f)
-		st.onHeader(f, view[from:to])
+		st.onHeader(f, bytesOf(f, view[from:to]))
 		if s.closing {
 			return
 		}
@@ -148,6 +148,14 @@ func (s *session) onRequest(f *frame.Frame, view []byte, from, to int) {
 	if f.Flags.Has(frame.End) {
 		st.requestDone()
 	}
+}
+
+// bytesOf is what a frame found in view goes out as.
+func bytesOf(f *frame.Frame, view []byte) []byte {
+	if f.Bytes != nil {
+		return f.Bytes
+	}
+	return view
 }
 
 // newStream begins a request.

@@ -283,10 +283,10 @@ func (st *stream) onResponse(f *frame.Frame, view []byte, from, to int) bool {
 			s.draining, st.lastOfConn = true, true
 		}
 		if st.cfg.keepResponse {
-			st.respHead = append(st.respHead[:0], view[from:to]...)
+			st.respHead = append(st.respHead[:0], bytesOf(f, view[from:to])...)
 		}
 		if len(st.cfg.filters) > 0 {
-			st.filterResponse(f, view[from:to])
+			st.filterResponse(f, bytesOf(f, view[from:to]))
 		}
 		if s.open == nil {
 			s.open = st
