@@ -40,7 +40,7 @@ const (
 // GenericCodec is codec_config.
 type GenericCodec struct {
 	Kind GenericCodecKind
-	// Name is that of codec_config; with GenericCustom it is looked up in proxy.Options.GenericCodecs.
+	// Name is looked up in proxy.Options.GenericCodecs, with GenericCustom.
 	Name string
 	// Pipelined sends the requests of a bound connection without waiting for replies (GenericRedis).
 	Pipelined bool
@@ -61,8 +61,13 @@ const (
 	ThriftCompact
 )
 
-// GenericFilter is a filter the embedder registered (proxy.Options.GenericFilters) under its name.
-type GenericFilter struct{ Name string }
+// GenericFilter is a filter the embedder registered (proxy.Options.GenericFilters).
+type GenericFilter struct {
+	// Name is what per_filter_config calls it, Type what it is registered under; Name when empty.
+	Name, Type string
+	// Config is its configuration as JSON; may be empty.
+	Config json.RawMessage
+}
 
 // GenericRoutes is generic_proxy.v3.RouteConfiguration.
 type GenericRoutes struct {

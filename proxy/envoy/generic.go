@@ -33,45 +33,49 @@ func (c *compiler) genericProxy(m *genericv3.GenericProxy, at place) *conf.Gener
 	return out
 }
 
-// genericFilters compiles the filters: the embedder's by name, and the router, which is the last one.
+// genericFilters compiles the filters: those that the program brings itself, by the type of a TypedStruct,
+// and the router, which is the last one.
 func (c *compiler) genericFilters(list []*corev3.TypedExtensionConfig, at place, out *conf.GenericProxy) {
 	here := at.field("filters")
 	if len(list) == 0 {
 		c.errs.at(here, "a router is required: %s", genericRouter)
 		return
 	}
-	for i, m := range list {
+	for i, m := range list { // each has a typed_config: a constraint of the message
 		at := here.index(i)
 		last := i == len(list)-1
-		if m.GetTypedConfig() == nil {
-			switch {
-			case last:
-				c.errs.at(at, "must not be the last filter: a router ends the list")
-			case !slices.Contains(c.genericNames.Filters, m.GetName()):
-				c.errs.at(at, "typed_config is required; supported here: %s%s", genericRouter, oneOf("filters", m.GetName(), c.genericNames.Filters))
+		switch t := c.unpack(m.GetTypedConfig(), at).(type) {
+		case *genericrouterv3.Router:
+			if !last {
+				c.errs.at(here.index(i+1), "never reached: the filter before it is the router")
+				return
 			}
-			out.Filters = append(out.Filters, conf.GenericFilter{Name: m.GetName()})
-			continue
-		}
-		router, ok := c.unpack(m.GetTypedConfig(), at).(*genericrouterv3.Router)
-		switch {
-		case !ok:
-			c.errs.at(at.field("typed_config"), "is not a filter of a generic proxy; supported here: %s", genericRouter)
-		case !last:
-			c.errs.at(here.index(i+1), "never reached: the filter before it is the router")
+			out.BindUpstreamConnection = t.GetBindUpstreamConnection()
 			return
+		case *xdstypev3.TypedStruct:
+			name := messageName(t.GetTypeUrl())
+			if !slices.Contains(c.genericNames.Filters, name) {
+				c.errs.at(at.field("typed_config").field("type_url"), "%s is not a filter; supported here: %s%s", shorten(name), genericRouter, registered("filters", c.genericNames.Filters))
+			}
+			text, err := json.Marshal(t.GetValue().AsMap())
+			if err != nil {
+				c.errs.at(at, "cannot be written as JSON: %v", err)
+			}
+			out.Filters = append(out.Filters, conf.GenericFilter{Name: m.GetName(), Type: name, Config: text})
 		default:
-			out.BindUpstreamConnection = router.GetBindUpstreamConnection()
+			c.errs.at(at.field("typed_config"), "is not a filter of a generic proxy; supported here: %s", genericRouter)
+			return
 		}
 	}
+	c.errs.at(here.index(len(list)-1), "must not be the last filter: a router ends the list")
 }
 
-// oneOf says which names are registered, when there are some.
-func oneOf(what, name string, names []string) string {
+// registered lists what the program brings itself, when that is something.
+func registered(what string, names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return "; " + shorten(name) + " is not one of the registered " + what + " " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
+	return ", and the registered " + what + " " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
 }
 
 // genericRoutes compiles a route_config (GP-1).
@@ -140,7 +144,7 @@ func (c *compiler) genericAction(m *actionv3.RouteAction, at place, proxy *conf.
 	}
 	for name, packed := range m.GetPerFilterConfig() {
 		here := at.field("per_filter_config").key(name)
-		if !slices.Contains(proxy.Filters, conf.GenericFilter{Name: name}) {
+		if !slices.ContainsFunc(proxy.Filters, func(f conf.GenericFilter) bool { return f.Name == name }) {
 			c.errs.at(here, "there is no filter %s", shorten(name))
 			continue
 		}

@@ -23,13 +23,7 @@ var codecTypes = []string{"memcache.v1.MemcacheCodecConfig", "resp.v1.RespCodecC
 
 // genericCodec compiles a codec_config.
 func (c *compiler) genericCodec(m *corev3.TypedExtensionConfig, at place) conf.GenericCodec {
-	out := conf.GenericCodec{Name: m.GetName()}
-	if m.GetTypedConfig() == nil {
-		if !slices.Contains(c.genericNames.Codecs, m.GetName()) {
-			c.errs.at(at, "typed_config is required; supported here: %s%s", alternatives(payloadsOf(genericCodecs)), oneOf("codecs", m.GetName(), c.genericNames.Codecs))
-		}
-		return out
-	}
+	var out conf.GenericCodec
 	config := at.field("typed_config")
 	switch t := c.unpack(m.GetTypedConfig(), config).(type) {
 	case *dubbov3.DubboCodecConfig:
@@ -52,12 +46,18 @@ func (c *compiler) genericCodec(m *corev3.TypedExtensionConfig, at place) conf.G
 // typedStructCodec compiles one of our own configurations.
 func (c *compiler) typedStructCodec(m *xdstypev3.TypedStruct, at place, out *conf.GenericCodec) {
 	name, ok := strings.CutPrefix(m.GetTypeUrl(), codecURL)
+	custom := messageName(m.GetTypeUrl())
 	if !ok || !slices.Contains(codecTypes, name) {
+		if slices.Contains(c.genericNames.Codecs, custom) {
+			out.Name = custom
+			c.onlyKeys(m, at.field("value"), "")
+			return
+		}
 		full := make([]string, len(codecTypes))
 		for i, t := range codecTypes {
 			full[i] = codecURL + t
 		}
-		c.errs.at(at.field("type_url"), "%s is not a codec; supported here: %s", shorten(m.GetTypeUrl()), alternatives(full))
+		c.errs.at(at.field("type_url"), "%s is not a codec; supported here: %s%s", shorten(m.GetTypeUrl()), alternatives(full), registered("codecs", c.genericNames.Codecs))
 		return
 	}
 	fields, value := m.GetValue().GetFields(), at.field("value")
@@ -86,8 +86,13 @@ func (c *compiler) typedStructCodec(m *xdstypev3.TypedStruct, at place, out *con
 	default:
 		out.Kind = conf.GenericMemcache
 	}
+	c.onlyKeys(m, value, known)
+}
+
+// onlyKeys refuses all keys of a TypedStruct but one.
+func (c *compiler) onlyKeys(m *xdstypev3.TypedStruct, value place, known string) {
 	for _, key := range value.pos.order { // in the order of the text
-		if _, set := fields[key]; set && key != known {
+		if _, set := m.GetValue().GetFields()[key]; set && key != known {
 			c.errs.at(value.key(key), "unknown field")
 		}
 	}

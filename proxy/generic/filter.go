@@ -35,8 +35,9 @@ type Verdict struct {
 	Details string
 }
 
-// FilterFactory makes an embedder's filter for a generic proxy that names it.
-type FilterFactory func(name string) (Filter, error)
+// FilterFactory makes an embedder's filter for a generic proxy that names it; config is its configuration
+// as JSON, or empty. An error refuses the configuration.
+type FilterFactory func(name string, config json.RawMessage) (Filter, error)
 
 // Request is a message as filters see it. Each loop has one, filled in anew for every call. Loop-owned.
 type Request struct {
@@ -105,11 +106,15 @@ type filter struct {
 func compileFilters(list []conf.GenericFilter, registered map[string]FilterFactory) ([]filter, error) {
 	var out []filter
 	for i, c := range list {
-		factory := registered[c.Name]
-		if factory == nil {
-			return nil, fmt.Errorf("filters[%d]: no generic filter %q is registered; there are: %s", i, c.Name, strings.Join(slices.Sorted(maps.Keys(registered)), ", "))
+		kind := c.Type
+		if kind == "" {
+			kind = c.Name
 		}
-		on, err := factory(c.Name)
+		factory := registered[kind]
+		if factory == nil {
+			return nil, fmt.Errorf("filters[%d]: no generic filter %q is registered; there are: %s", i, kind, strings.Join(slices.Sorted(maps.Keys(registered)), ", "))
+		}
+		on, err := factory(c.Name, c.Config)
 		if err == nil && on == nil {
 			err = errors.New("the factory returned no filter")
 		}

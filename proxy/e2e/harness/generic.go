@@ -84,7 +84,7 @@ func codecYAML(name, fields string) string {
 	case "http1":
 		return envoys("http1", "Http1CodecConfig")
 	}
-	return "{ name: " + name + " }"
+	return fmt.Sprintf("{ name: custom, typed_config: { \"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/%s } }", name)
 }
 
 // YAML is the topology as an Envoy configuration. log is the path of the access log.
@@ -107,7 +107,7 @@ func (t *GenericTopology) YAML(log string) string {
 	}
 	var filters, upstreams strings.Builder
 	for _, name := range t.Filters {
-		fmt.Fprintf(&filters, "- name: %s\n", name)
+		fmt.Fprintf(&filters, "- name: %s\n  typed_config: { \"@type\": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/%s }\n", name, name)
 	}
 	fmt.Fprintf(&filters, "- name: envoy.filters.generic.router\n  typed_config: { \"@type\": %srouter.v3.Router, bind_upstream_connection: %t }", genericPackage, t.Bind)
 	for _, c := range clusters {
