@@ -261,10 +261,11 @@ func TestGP24LateResponse(t *testing.T) {
 		if codec != "one" {
 			o.await(t, "2 get b") // one by one it waits for the late response
 		}
-		o.peer(0).Send("1 200 late\n2 200 b\n")
+		o.peer(0).Send("1 200 late\n")
 		if codec == "one" {
 			o.await(t, "2 get b")
 		}
+		o.peer(0).Send("2 200 b\n")
 		c.WantText("2 200 b\n").Close()
 		p.WantStats(harness.Stats{inGeneric + counter: 1, inGeneric + "downstream_rq_local": 1, inGeneric + "downstream_rq_flag.UT": 1, onOrigin + "upstream_rq_timeout": 1})
 	}
