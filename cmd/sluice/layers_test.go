@@ -33,6 +33,7 @@ var layers = map[string][]string{
 	"proxy/admin": {"proxy", "engine", "pool", "github.com/VictoriaMetrics/metrics", "-proxy/envoy"},
 	"proxy/e2e": {
 		"proxy", "engine", "codec", "pool", "bench", "go.uber.org/goleak", "github.com/miekg/dns", "golang.org/x/sys/unix",
+		"github.com/apache/thrift", "github.com/redis/go-redis/v9",
 	},
 	"proxy/envoy": {
 		"proxy/conf", "proxy/envoy", "proxy/reason", "codec", "google.golang.org/protobuf", "github.com/envoyproxy/go-control-plane/envoy",
