@@ -44,9 +44,9 @@ func (c *compiler) connectionManager(m *hcmv3.HttpConnectionManager, at place) *
 	}
 	out.AccessLogs = c.accessLogs(m.GetAccessLog(), at.field("access_log"))
 	out.LocalReply = c.localReply(m.GetLocalReplyConfig(), at.field("local_reply_config"))
-	c.managerUpgrades(m, at, out)
 	out.LogOnTunnel = m.GetAccessLogOptions().GetFlushLogOnTunnelSuccessfullyEstablished()
 	c.httpFilters(m.GetHttpFilters(), at.field("http_filters"), out)
+	c.managerUpgrades(m, at, out)
 	switch routes := m.GetRouteSpecifier().(type) { // RT-10
 	case *hcmv3.HttpConnectionManager_RouteConfig:
 		out.Routes = c.routeConfiguration(routes.RouteConfig, at.field("route_config"))

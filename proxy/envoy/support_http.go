@@ -30,8 +30,7 @@ var httpSupport = []messageSupport{
 	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers reject_connect_request_early_data"},
 	{
 		message: hcmMessage + ".UpgradeConfig",
-		fields:  "upgrade_type enabled",
-		hints:   map[string]string{"filters": "upgrades use the filters of all requests"},
+		fields:  "upgrade_type enabled filters",
 	},
 	{
 		message: hcmMessage + ".HcmAccessLogOptions",

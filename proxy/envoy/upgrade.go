@@ -27,9 +27,15 @@ func (c *compiler) managerUpgrades(m *hcmv3.HttpConnectionManager, at place, out
 			c.errs.at(here, "upgrade_type is required")
 			continue
 		}
-		out.Upgrades = append(out.Upgrades, conf.Upgrade{
-			Type: c.upgradeType(u.GetUpgradeType(), kind, seen), Disabled: !boolean(u.GetEnabled(), true),
-		})
+		one := conf.Upgrade{Type: c.upgradeType(u.GetUpgradeType(), kind, seen), Disabled: !boolean(u.GetEnabled(), true)}
+		if filters := u.GetFilters(); len(filters) > 0 {
+			chain := conf.HTTPConnectionManager{Router: out.Router}
+			c.httpFilters(filters, here.field("filters"), &chain)
+			if one.Filters, one.OwnFilters = chain.Filters, true; chain.Router != out.Router {
+				c.errs.at(here.field("filters"), "not supported: a router whose configuration is not that of http_filters")
+			}
+		}
+		out.Upgrades = append(out.Upgrades, one)
 	}
 	for i, m := range m.GetHttpProtocolOptions().GetIgnoreHttp_11Upgrade() {
 		match := c.stringMatcher(m, at.field("http_protocol_options").field("ignore_http_11_upgrade").index(i))
