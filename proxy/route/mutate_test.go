@@ -258,3 +258,25 @@ func TestApplyHeader(t *testing.T) {
 		t.Errorf("x-a %q", fields(h, "x-a"))
 	}
 }
+
+// TestRT69dOperators: every operator that routing.md 11 names can stand in a header's value.
+func TestRT69dOperators(t *testing.T) {
+	for _, op := range strings.Fields(`
+DOWNSTREAM_REMOTE_ADDRESS DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT DOWNSTREAM_REMOTE_PORT DOWNSTREAM_DIRECT_REMOTE_ADDRESS
+DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT DOWNSTREAM_LOCAL_ADDRESS DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT DOWNSTREAM_LOCAL_PORT
+CONNECTION_ID STREAM_ID PROTOCOL REQUESTED_SERVER_NAME HOSTNAME UPSTREAM_REMOTE_ADDRESS UPSTREAM_REMOTE_PORT UPSTREAM_LOCAL_ADDRESS
+UPSTREAM_HOST UPSTREAM_CLUSTER START_TIME(%Y) REQ(X?Y):3 RESP(X?Y):3 TRAILER(X?Y):3 RESPONSE_CODE RESPONSE_CODE_DETAILS RESPONSE_FLAGS
+DYNAMIC_METADATA(ns:key) FILTER_STATE(key:PLAIN) ROUTE_NAME VIRTUAL_CLUSTER_NAME DOWNSTREAM_PEER_URI_SAN DOWNSTREAM_PEER_DNS_SAN
+DOWNSTREAM_PEER_SUBJECT DOWNSTREAM_PEER_ISSUER DOWNSTREAM_PEER_FINGERPRINT_256 DOWNSTREAM_PEER_SERIAL DOWNSTREAM_PEER_CERT
+DOWNSTREAM_LOCAL_SUBJECT DOWNSTREAM_LOCAL_URI_SAN DOWNSTREAM_TLS_VERSION DOWNSTREAM_TLS_CIPHER DOWNSTREAM_TLS_SESSION_ID`) {
+		r := forward("r", prefix("/"))
+		r.Headers = requestAdds(conf.HeaderValue{Name: "x-a", Value: "%" + op + "%"})
+		h := request(t, "GET /")
+		found(mustCompile(t, oneHost(r)), h).MutateRequest(h, sparse(h), nil) // whatever it says: it must not fail
+	}
+}
+
+// sparse is a stream of which little is known.
+func sparse(h *header.Head) *streaminfo.Info {
+	return &streaminfo.Info{Request: h, Conn: &streaminfo.Connection{}, VirtualClusterName: "v"}
+}
