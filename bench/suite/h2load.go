@@ -14,8 +14,8 @@ import (
 
 // runH2load drives l with h2load over the scenario's wire, with its streams at a time on each connection.
 // The groups for TLS are those of our own client: P-256. Connections are made while it warms up, so that
-// the window has requests alone; h2load counts those of its own window, which is as long as the meter's
-// and begins some milliseconds later.
+// the window has requests alone. h2load counts those of its own window; the meter's lies within it but for
+// some milliseconds, and gets its share of them.
 func (s *scenario) runH2load(ctx context.Context, l *bench.Load, w *meter) (res bench.Result, err error) {
 	args := []string{"-t1", "-m", strconv.Itoa(max(1, s.streams)), "-c", strconv.Itoa(l.Conns), "--groups=P-256"}
 	if !s.wire.HTTP2() {
@@ -45,24 +45,36 @@ func (s *scenario) runH2load(ctx context.Context, l *bench.Load, w *meter) (res 
 		cmd, err = command(ctx, l, h2loadName, h2loadPackage, args, scheme+l.Addr+l.Path)
 		ended <- err
 	}()
-	for n, d := range []time.Duration{warmup, window} {
-		select {
-		case err := <-ended:
-			if err == nil {
-				err = fmt.Errorf("h2load ended early: %q", cmd.Stdout)
-			}
-			return res, err
-		case <-time.After(d):
-			w.onWindow(n == 0)
+	select {
+	case err := <-ended:
+		if err == nil {
+			err = fmt.Errorf("h2load ended early: %q", cmd.Stdout)
 		}
-	}
-	if err := <-ended; err != nil {
 		return res, err
+	case <-time.After(warmup):
 	}
-	res, err = parseH2load(cmd.Stdout.(*bytes.Buffer).Bytes())
-	res.Elapsed = window
-	res.LoadBusy = float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) / float64(time.Since(began))
-	return res, err
+	w.onWindow(true)
+	opened := time.Now()
+	var ending error
+	over := false
+	select {
+	case ending = <-ended: // the window was opened late, or its clock is ahead
+		over = true
+	case <-time.After(time.Until(began.Add(warmup + window))):
+	}
+	res.Elapsed = time.Since(opened)
+	w.onWindow(false)
+	if !over {
+		ending = <-ended
+	}
+	if ending != nil {
+		return res, ending
+	}
+	counted, err := parseH2load(cmd.Stdout.(*bytes.Buffer).Bytes())
+	counted.Requests = int64(float64(counted.Requests) * float64(res.Elapsed) / float64(window))
+	counted.Elapsed = res.Elapsed
+	counted.LoadBusy = float64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()) / float64(time.Since(began))
+	return counted, err
 }
 
 const h2loadName, h2loadPackage = "h2load", "nghttp2-client"

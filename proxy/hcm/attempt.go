@@ -111,16 +111,20 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 	a.starting = false
 }
 
+// acquire asks the endpoint's pools for a connection.
 func (a *attempt) acquire(e *worker.Endpoint, priority int) bool {
-	var wish worker.Wish
-	if a.st.tun.connect != nil { // UP-46
-		if e.Host.Secure != nil && a.st.wish(&wish) {
-			return e.AcquireTCP(&a.req, &wish)
+	var wish *worker.Wish
+	if e.Host.Secure != nil {
+		w := &a.st.w.Wish
+		if *w = (worker.Wish{}); a.st.wish(w) {
+			wish = w
 		}
-		return e.AcquireTCP(&a.req, nil)
 	}
-	if e.Host.Secure != nil && a.st.wish(&wish) {
-		return e.AcquireFor(&a.req, priority, a.st.req.Version, h2Sessions{}, &wish)
+	switch {
+	case a.st.tun.connect != nil: // UP-46
+		return e.AcquireTCP(&a.req, wish)
+	case wish != nil:
+		return e.AcquireFor(&a.req, priority, a.st.req.Version, h2Sessions{}, wish)
 	}
 	return e.Acquire(&a.req, priority, a.st.req.Version, h2Sessions{})
 }

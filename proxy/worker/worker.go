@@ -39,6 +39,8 @@ type Worker struct {
 	// Choice and Criteria are for one pick at a time: what a stream says about the host it wants.
 	Choice   cluster.Choice
 	Criteria cluster.Criteria
+	// Wish is for one acquisition at a time: what a stream asks of the TLS to its host.
+	Wish Wish
 
 	clusters  *cluster.Manager
 	upstreams map[*cluster.Cluster]*Upstream
