@@ -266,3 +266,34 @@ func TestExampleDNS(t *testing.T) {
 		t.Errorf("auto_host_rewrite: the origin got %q", body)
 	}
 }
+
+func TestExampleHTTPFilters(t *testing.T) {
+	e := runExample(t, "http-filters.yaml", "port_value: 9000", newOrigin(t, "o"), "port_value: 9901", "port_value: 0")
+	for _, row := range []struct {
+		path, name, value string
+		status            int
+	}{
+		{"/healthz", "", "", 200},
+		{"/", "x-envoy-fault-abort-request", "418", 418},
+		{"/api", "origin", "https://a.example.com", 404},
+	} {
+		req, err := http.NewRequest("GET", "http://"+e.addr+row.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.name != "" {
+			req.Header.Set(row.name, row.value)
+		}
+		resp, err := e.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != row.status || resp.Header.Get("x-served-by") == "" {
+			t.Errorf("%s: %d, x-served-by %q", row.path, resp.StatusCode, resp.Header.Get("x-served-by"))
+		}
+		if row.path == "/api" && resp.Header.Get("access-control-allow-origin") != row.value {
+			t.Errorf("no CORS headers: %v", resp.Header)
+		}
+	}
+}

@@ -274,11 +274,12 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 		return len(b), false
 	}
 	if !end {
-		if st.cfg.retainResponse {
+		retain := st.cfg.retainResponse
+		if retain {
 			h.Retain()
 		}
 		st.onResponseHead(false)
-		if !st.cfg.retainResponse {
+		if !retain && a.pc != nil { // else a filter has ended the stream
 			st.info.Response = nil // its bytes are gone after this event
 		}
 		return n, a.pc != nil

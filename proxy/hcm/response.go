@@ -132,6 +132,9 @@ func (st *stream) sendData(p []byte, end bool) {
 // onResponseTrailers ends the response with the trailers in st.trail.
 func (st *stream) onResponseTrailers() {
 	if x := st.filters; x != nil {
+		if st.localReply {
+			return // a filter has put its own in the place of the response
+		}
 		x.onTrailers(filter.Response)
 		return
 	}
