@@ -188,7 +188,7 @@ func (c *compiler) genericWeights(m *routev3.WeightedCluster, at place, out *con
 		out.Weighted = append(out.Weighted, conf.WeightedCluster{Name: w.GetName(), Weight: w.GetWeight().GetValue()})
 	}
 	if len(m.GetClusters()) > 0 && sum == 0 || sum > 1<<32-1 {
-		c.errs.at(list, "the weights add up to %d; they must to 1 to %d", sum, uint32(1<<32-1))
+		c.errs.at(list, "the weights add up to %d; they must add up to 1 to %d", sum, uint32(1<<32-1))
 	}
 }
 

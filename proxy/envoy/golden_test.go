@@ -79,7 +79,7 @@ func TestFieldGroups(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
 		t.Run(name, func(t *testing.T) {
 			plain := "plain"
-			if strings.HasPrefix(name, "tcp_") {
+			if strings.HasPrefix(name, "tcp_") || strings.HasPrefix(name, "generic_") {
 				plain = "tcp_plain"
 			}
 			base := dump(loadFields(t, filepath.Join(filepath.Dir(path), plain+".yaml")).Conf)
