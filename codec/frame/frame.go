@@ -14,7 +14,8 @@ const (
 	// OneWay, on the header of a request: there will be no response to wait for.
 	OneWay
 	// Close, on the header of a response: the connection it came on is not to be used again, and the
-	// one it goes to ends when nothing else is under way (Envoy's DRAIN_CLOSE).
+	// one it goes to ends when nothing else is under way (Envoy's DRAIN_CLOSE). On the header of a
+	// request: the connection it came on ends so.
 	Close
 	// Push, on a frame of a server: it answers no request; it goes to the client of a bound connection,
 	// and is dropped elsewhere.

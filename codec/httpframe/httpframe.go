@@ -194,6 +194,7 @@ func (d *decoder) describe(f *frame.Frame) {
 	f.Note = uint64(h.Method)
 	if h.Close {
 		f.Note |= noteClose
+		f.Flags |= frame.Close
 	}
 }
 

@@ -138,6 +138,9 @@ func (s *session) onRequest(f *frame.Frame, view []byte, from, to int) {
 		return
 	case header:
 		st = s.newStream(f)
+		if f.Flags.Has(frame.Close) {
+			s.draining = true
+		}
 		st.onHeader(f, bytesOf(f, view[from:to]))
 		if s.closing {
 			return
