@@ -2,6 +2,7 @@ package pool
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/wheel"
@@ -116,6 +117,17 @@ func (c *Conn) Abort() {
 	c.aborted = true
 	c.remote = c.remote || c.ReadClosed() // a relay may have met the FIN
 	c.close()
+}
+
+// AbortAfterFlush is Abort for a connection whose unsent bytes still go, for so long at most.
+func (c *Conn) AbortAfterFlush(timeout time.Duration) {
+	if c.state != leased || c.Buffered() == 0 {
+		c.Abort()
+		return
+	}
+	c.handler = nil
+	c.aborted = true
+	c.CloseAfterFlush(timeout) // OnClosed settles the accounts
 }
 
 // Lost tells the pool of the connection's end when another handler than the

@@ -69,6 +69,11 @@ func (a *attempt) abortConn() {
 	if pc := a.pc; pc != nil {
 		a.chargeBytes()
 		a.pc, a.paused = nil, false
+		if a.encoding == header.Tunnel && a.state == attemptBody {
+			a.st.w.FlushHeads()
+			pc.AbortAfterFlush(tunnelLinger) // UP-49
+			return
+		}
 		a.st.w.DropHead(pc.Conn)
 		pc.Abort()
 	}

@@ -65,7 +65,12 @@ func (st *stream) choose() *cluster.Choice {
 func (st *stream) original(o *conf.OriginalDstOptions) *cluster.Choice {
 	c := &st.w.Choice
 	*c = cluster.Choice{Destination: st.info.Conn.Restored()}
-	if o.UseHTTPHeader {
+	if o.UseHTTPHeader && o.HTTPHeader == ":authority" { // UP-52
+		c.DestinationText = st.req.Bytes(st.req.Authority)
+		if st.tun.kind == connectTunnel {
+			c.DestinationText = st.req.Bytes(st.tun.authority)
+		}
+	} else if o.UseHTTPHeader {
 		if i := st.req.Find(st.cluster.OriginalHeader, o.HTTPHeader); i >= 0 {
 			c.DestinationText = st.req.Bytes(st.req.Fields[i].Value)
 		}
