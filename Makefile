@@ -45,11 +45,11 @@ wire: build ## the conformance corpus against sluice, and nginx and haproxy wher
 	go test -count=1 -v ./bench/wire/...
 
 .PHONY: bench
-bench: build ## CPU per request beside nginx, haproxy, h2o and net/http (about 20 minutes)
+bench: build ## CPU per request beside nginx, haproxy, h2o and net/http (about half an hour)
 	go run ./bench/cmd/bench --full
 
 .PHONY: bench-quick
-bench-quick: build ## the same in about two and a half minutes
+bench-quick: build ## the same in about five minutes
 	go run ./bench/cmd/bench
 
 .PHONY: lint

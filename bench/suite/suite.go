@@ -32,7 +32,7 @@ type Profile struct {
 	MaxRequests int64
 }
 
-// Quick ends within two and a half minutes with five proxies, Full in about twenty.
+// Quick ends within five minutes with five proxies, Full in about half an hour.
 var (
 	Quick = Profile{
 		Name: "quick", Rounds: 2,

@@ -38,7 +38,7 @@ func main() {
 }
 
 type compareCmd struct {
-	Full     bool          `help:"Measure long enough for figures to publish (about twenty minutes)."`
+	Full     bool          `help:"Measure long enough for figures to publish (about half an hour)."`
 	Only     []string      `help:"Scenarios: ${scenarios}." placeholder:"NAME"`
 	Peers    []string      `help:"Proxies: sluice, nginx, haproxy, h2o, net/http." default:"sluice,nginx,haproxy,h2o,net/http"`
 	Sluice   string        `help:"The sluice binary." default:"bin/sluice" type:"path"`
