@@ -14,23 +14,24 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
-// Route is a compiled route. Immutable.
+// Route is a compiled route. Immutable. What Match reads of each route stands first, in one cache line.
 type Route struct {
-	Config *conf.Route
+	Config     *conf.Route
+	conditions *conditions    // nil: the path decides
+	pattern    *regexp.Regexp // of PathRegex and PathTemplate, anchored
+	weights    *weights       // nil for one target
+	targets    []Target       // of Forward: one, or the weighted ones
+	kind       Kind
+	status     uint16 // of a redirect
+
 	// Stats is vhost.<virtual host>.route.<stat_prefix>.; nil without a stat_prefix.
 	Stats *stats.VirtualStats
 	// Body renders the body of a direct response; nil: it is Config.Direct.Body.
 	Body *format.Body
 
-	conditions *conditions    // nil: the path decides
-	pattern    *regexp.Regexp // of PathRegex and PathTemplate, anchored
-	targets    []Target       // of Forward: one, or the weighted ones
-	weights    *weights       // nil for one
-	hashes     []hashPolicy
-	path       pathRewrite
-	host       hostRewrite
-	status     uint16 // of a redirect
-	kind       Kind
+	hashes []hashPolicy
+	path   pathRewrite
+	host   hostRewrite
 	mutators
 }
 
