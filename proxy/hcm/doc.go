@@ -13,6 +13,10 @@
 // its watermark the other side's reading pauses. What an HTTP/2 codec cannot send or hand on for want of
 // a window waits in the codec's own stream, bounded by the windows and the listener's limit.
 //
+// HTTP filters stand between the downstream codec and the router: filterchain.go compiles them, filterrun.go
+// takes a stream's messages through them, filterends.go is where messages come in and go out, and
+// filterstream.go what a filter may ask for (package filter). Without filters they are one branch.
+//
 // An acceptor (acceptor.go) makes a serverConn of each connection, and an h2Conn when it turns out to
 // speak HTTP/2 (choose.go); what the two have in common is in accepted.go.
 //

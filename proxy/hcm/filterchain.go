@@ -74,7 +74,7 @@ func compileFilters(filters []*conf.HTTPFilter, tables []*conf.RouteConfiguratio
 	return c, nil
 }
 
-// custom makes an embedder's filter.
+// customFilter makes an embedder's filter.
 func customFilter(name string, d *filter.Deps, registered map[string]filter.Factory) (filter.Spec, error) {
 	factory := registered[name]
 	if factory == nil {

@@ -44,7 +44,10 @@ func parseBool(text string) (v, ok bool) {
 //	50    12.9    {numerator: 5, denominator: TEN_THOUSAND}    {"numerator":5}    numerator: 5\ndenominator: MILLION
 func ParseFraction(text string) (conf.Fraction, bool) {
 	if v, ok := parseBool(text); ok {
-		return conf.Fraction{Numerator: map[bool]uint32{true: 100}[v], Denominator: 100}, true
+		if v {
+			return conf.Fraction{Numerator: 100, Denominator: 100}, true
+		}
+		return conf.Fraction{Denominator: 100}, true
 	}
 	if v, ok := parseUint(text); ok {
 		return conf.Fraction{Numerator: uint32(min(v, math.MaxUint32)), Denominator: 100}, true

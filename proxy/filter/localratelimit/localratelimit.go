@@ -5,6 +5,7 @@ package localratelimit
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,6 +41,9 @@ type descriptor struct {
 	bucket *tokenbucket.Bucket
 }
 
+// maxKept bounds what a connection keeps, over changes of the configuration.
+const maxKept = 16
+
 // buckets are those of one connection, in the order of limit's.
 type buckets struct {
 	all  *tokenbucket.Bucket
@@ -63,6 +67,9 @@ func (l *limit) of(s filter.Stream) *buckets {
 	}
 	for i := range l.descriptors {
 		own.each = append(own.each, tokenbucket.New(l.descriptors[i].bucket.Spec))
+	}
+	if len(conn.Extra.Kept) >= maxKept { // those of configurations that are no more
+		conn.Extra.Kept = slices.Delete(conn.Extra.Kept, 0, 1)
 	}
 	conn.Extra.Kept = append(conn.Extra.Kept, streaminfo.Kept{Key: l, Value: own})
 	return own
