@@ -114,7 +114,6 @@ func (c *compiler) principal(m *configv3.Principal, at place) *conf.RBACRule {
 		return c.rbacMetadata(p.Metadata, at.field("metadata"))
 	case *configv3.Principal_Authenticated_:
 		here := at.field("authenticated")
-		c.needRequest(here, noPeerCert)
 		if p.Authenticated.GetPrincipalName() == nil {
 			return &conf.RBACRule{Kind: conf.RBACAuthenticated, Present: true}
 		}

@@ -24,7 +24,6 @@ const (
 const (
 	onlyRules    = "use rules"
 	noRequest    = "there is no request to judge a connection by"
-	noPeerCert   = "client certificates are judged by the validation context of the filter chain"
 	noExpression = "expressions are not part of this version"
 	noMatchers   = "matchers that are extensions are not part of this version"
 	noRBACMeta   = "metadata is not part of this version; use filter_state"
@@ -146,7 +145,7 @@ var networkSupport = []messageSupport{
 		message: "envoy.config.rbac.v3.Principal",
 		fields:  "and_ids or_ids any source_ip direct_remote_ip remote_ip filter_state not_id header url_path metadata authenticated",
 		hints: map[string]string{
-			"header": "HTTP only", "url_path": "HTTP only", "metadata": "HTTP only", "authenticated": "HTTP only",
+			"header": "HTTP only", "url_path": "HTTP only", "metadata": "HTTP only",
 			"sourced_metadata": "use metadata",
 			"custom":           noMatchers,
 		},

@@ -48,6 +48,9 @@ func newRBAC(c *conf.NetworkRBAC, d Deps) (Filter, error) {
 	return f, nil
 }
 
+// JudgesPeer implements PeerJudge.
+func (f *rbacFilter) JudgesPeer() bool { return f.rules.JudgesPeer() || f.shadow.JudgesPeer() }
+
 // OnNewConnection counts what the shadow rules say, and does what the rules say.
 func (f *rbacFilter) OnNewConnection(c *Connection) Verdict {
 	if f.shadow != nil {

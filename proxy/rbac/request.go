@@ -33,12 +33,6 @@ func (r *rule) compileRequest(c *conf.RBACRule) (err error) {
 			}
 			r.values = append(r.values, v)
 		}
-	case conf.RBACAuthenticated:
-		if c.Present { // any certificate
-			r.present = true
-			return nil
-		}
-		r.name, err = match.CompileText(c.Name)
 	default:
 		err = fmt.Errorf("unknown kind %d", c.Kind)
 	}
@@ -62,36 +56,6 @@ func (r *rule) holdsOf(in *Input) bool {
 			ok = slices.ContainsFunc(r.values, func(m match.Text) bool { return m.Matches(v) })
 		}
 		return ok != r.invert
-	case conf.RBACAuthenticated:
-		return r.authenticated(in)
 	}
 	return false
-}
-
-// authenticated says whether the client showed a certificate with that name: its URI or DNS names where it
-// has any, else its subject. A verified one: the handshake is not done else, unless the filter chain asks
-// for less.
-func (r *rule) authenticated(in *Input) bool {
-	p := in.Conn.Peer()
-	if p == nil {
-		return false
-	}
-	if r.present {
-		return true
-	}
-	if !p.Presented() {
-		return r.name.Matches(nil)
-	}
-	c := p.Remote()
-	for _, names := range [][]string{c.URIs, c.DNS} {
-		for _, n := range names {
-			if r.name.Matches([]byte(n)) {
-				return true
-			}
-		}
-		if len(names) > 0 {
-			return false
-		}
-	}
-	return r.name.Matches([]byte(c.Subject))
 }

@@ -70,6 +70,8 @@ func (r *rule) compile(c *conf.RBACRule, at string) (err error) {
 			return fmt.Errorf("%s: the key is missing", at)
 		}
 		r.name, err = match.CompileText(c.Name)
+	case conf.RBACAuthenticated:
+		err = r.compileAuthenticated(c)
 	default:
 		err = r.compileRequest(c)
 	}
@@ -113,6 +115,8 @@ func (r *rule) holds(in *Input) bool {
 		return r.within(f.Remote)
 	case conf.RBACSourceIP:
 		return r.within(f.Remote)
+	case conf.RBACAuthenticated:
+		return r.authenticated(in)
 	case conf.RBACFilterState:
 		v, ok := f.FilterState(r.key)
 		return ok && r.name.Matches(v)
