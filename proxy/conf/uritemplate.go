@@ -115,6 +115,9 @@ func (p *templateParser) variable() error {
 	} else {
 		p.rest = p.rest[end+1:]
 	}
+	if p.rest == "" {
+		return fmt.Errorf("'{' without '}'")
+	}
 	if p.rest[0] == '}' {
 		return fmt.Errorf("the pattern of variable %s is empty", name)
 	}

@@ -27,7 +27,11 @@ var rewrite = flag.Bool("rewrite", false, "write STATS.md")
 // TestReferenceIsCurrent compares STATS.md with what a server registers; -rewrite writes it.
 func TestReferenceIsCurrent(t *testing.T) {
 	hcm := conf.NewHTTPConnectionManager("MANAGER")
-	hcm.Routes = &conf.RouteConfiguration{}
+	counted := &conf.Route{StatPrefix: "ROUTE", Match: conf.RouteMatch{Path: "/"}, Direct: &conf.DirectResponse{Status: 200}}
+	hcm.Routes = &conf.RouteConfiguration{VirtualHosts: []*conf.VirtualHost{{
+		Name: "VHOST", Domains: []string{"*"}, Routes: []*conf.Route{counted},
+		VirtualClusters: []*conf.VirtualCluster{{Name: "VIRTUAL", Headers: []*conf.HeaderMatcher{{Name: "x", Kind: conf.MatchPresent}}}},
+	}}}
 	for _, f := range []any{
 		&conf.CORSFilter{}, &conf.FaultFilter{}, &conf.HTTPRBAC{ShadowRulesStatPrefix: "SHADOW."}, &conf.LocalRateLimitFilter{StatPrefix: "FILTER"},
 	} {
@@ -66,7 +70,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 	m := s.Registry().Collect()
 	rows := map[string][]string{}
 	add := func(name, kind string) {
-		name = strings.NewReplacer("MANAGER", "<stat_prefix>", "FILTER", "<stat_prefix>", "SHADOW", "<shadow_rules_stat_prefix>", "LISTENER", "<address>", "CLUSTER", "<cluster>", "worker_0", "worker_<n>").Replace(name)
+		name = strings.NewReplacer("MANAGER", "<stat_prefix>", "FILTER", "<stat_prefix>", "SHADOW", "<shadow_rules_stat_prefix>", "LISTENER", "<address>", "CLUSTER", "<cluster>", "VHOST", "<virtual host>", "VIRTUAL", "<virtual cluster>", "ROUTE", "<stat_prefix>", "worker_0", "worker_<n>").Replace(name)
 		root, rest, _ := strings.Cut(name, ".")
 		if root == "<stat_prefix>" {
 			root, _, _ = strings.Cut(rest, ".")
