@@ -223,3 +223,30 @@ func TestTCP45SharedAndFair(t *testing.T) {
 	}
 	_ = slow.Close()
 }
+
+// What the answer to a tunnel says can be had in logs.
+func TestTCP40PropagatedHeaders(t *testing.T) {
+	o := harness.NewRaw(t, func(p *harness.Peer) {
+		p.ReadHead()
+		p.Send("HTTP/1.1 200 OK\r\nx-told: yes\r\n\r\n")
+		_, _ = io.Copy(p.TCPConn, p.In)
+		_ = p.CloseWrite()
+	})
+	for _, on := range []bool{true, false} {
+		p := harness.StartTCP(t, harness.TCPTopology{
+			Clusters:  []harness.Cluster{{Name: "origin", Origins: []harness.Origin{harness.At(o.Address())}}},
+			Proxy:     fmt.Sprintf("tunneling_config: { hostname: h:1, propagate_response_headers: %v }", on),
+			LogFormat: "%FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:PLAIN)%",
+		})
+		c := dialTCP(t, p.Addr)
+		wantEcho(t, c, c, "x")
+		_ = c.CloseWrite()
+		_, _ = io.ReadAll(c)
+		_ = c.Close()
+		want := "-"
+		if on {
+			want = ":status: 200, x-told: yes"
+		}
+		p.WantLines(want)
+	}
+}

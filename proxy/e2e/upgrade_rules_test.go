@@ -375,3 +375,21 @@ func TestUP20Timers(t *testing.T) {
 	}
 	w.WantClosed()
 }
+
+// UP-20: max_stream_duration goes on in a tunnel, and closes.
+func TestUP20Duration(t *testing.T) {
+	o, _ := upgradeOrigin(t, switching("websocket"))
+	p := hop(t, o, false, webSocketOn+"common_http_protocol_options: { max_stream_duration: 0.3s }", "")
+	w := harness.DialWire(t, "tcp", p.Addr)
+	w.Send(askUpgrade("websocket"))
+	if m := w.ReadHead(); m.Status() != 101 {
+		t.Fatal(m.Start)
+	}
+	if _, err := io.ReadAll(w.In); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Error(err)
+	}
+	o.WantEnd(0)
+	if line := p.AwaitLines(1)[0]; !strings.HasPrefix(line, "101 DT max_duration_timeout") {
+		t.Error(line)
+	}
+}
