@@ -36,7 +36,7 @@ var layers = map[string][]string{
 		"github.com/apache/thrift", "github.com/redis/go-redis/v9",
 	},
 	"proxy/envoy": {
-		"proxy/conf", "proxy/envoy", "proxy/reason", "codec", "google.golang.org/protobuf", "github.com/envoyproxy/go-control-plane/envoy",
+		"proxy/conf", "proxy/envoy", "proxy/reason", "proxy/retry", "codec", "google.golang.org/protobuf", "github.com/envoyproxy/go-control-plane/envoy",
 		"github.com/cncf/xds", "github.com/envoyproxy/protoc-gen-validate", "go.yaml.in/yaml/v3", "google.golang.org/genproto",
 	},
 	"bench": {"bench", "engine", "codec", "github.com/HdrHistogram/hdrhistogram-go", "golang.org/x/term", "golang.org/x/sys/unix", "github.com/alecthomas/kong"},

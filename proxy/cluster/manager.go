@@ -113,6 +113,9 @@ func NewManager(o Options) *Manager {
 // Set returns the clusters that serve now. One atomic load; any goroutine.
 func (m *Manager) Set() *Set { return m.set.Load() }
 
+// Runtime returns where the manager's runtime keys come from; nil: they have their defaults.
+func (m *Manager) Runtime() *runtime.Loader { return m.o.Runtime }
+
 // Ready returns a channel that is closed once no cluster warms: the moment to
 // open listeners after the first Apply. Each Apply that finds it closed and has
 // something to warm makes a new one.

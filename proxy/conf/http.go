@@ -189,6 +189,17 @@ type Router struct {
 	SuppressEnvoyHeaders bool
 	// RejectConnectEarlyData is reject_connect_request_early_data.
 	RejectConnectEarlyData bool
+	// StrictCheckHeaders are the lower-case names of x-envoy-* headers whose values must be valid.
+	StrictCheckHeaders []string
+	// RespectExpectedTimeout: x-envoy-expected-rq-timeout-ms of the request is its timeout.
+	RespectExpectedTimeout bool
+	// SuppressGRPCCodeStats: gRPC requests are not counted by status.
+	SuppressGRPCCodeStats bool
+	// UpstreamLogs get a line for each try, and one when its connection is there with LogUpstreamStart, and
+	// one every UpstreamLogInterval unless that is 0.
+	UpstreamLogs        []*AccessLog
+	LogUpstreamStart    bool
+	UpstreamLogInterval time.Duration
 }
 
 // LocalReply is local_reply_config: how replies made by the proxy look (ROUTER-70).

@@ -10,6 +10,7 @@ type RouteConfiguration struct {
 	Name         string
 	VirtualHosts []*VirtualHost
 	Headers      HeaderMutations
+	Mirrors      []MirrorPolicy // of routes and virtual hosts without any
 	// InternalOnlyHeaders are lower-case names removed from external requests (RT-90).
 	InternalOnlyHeaders        []string
 	MostSpecificMutationsWin   bool
@@ -48,6 +49,9 @@ type VirtualHost struct {
 	IncludeRequestAttemptCount    bool
 	IncludeAttemptCountInResponse bool
 	Filters                       FilterConfigs
+	// IncludeTimeoutRetry sets x-envoy-is-timeout-retry on retries.
+	IncludeTimeoutRetry bool
+	RoutePolicies
 }
 
 // VirtualCluster is config.route.v3.VirtualCluster.
@@ -68,6 +72,7 @@ type Route struct {
 	Direct   *DirectResponse
 	Headers  HeaderMutations
 	Filters  FilterConfigs
+	RoutePolicies
 }
 
 // RouteAction forwards to a cluster.

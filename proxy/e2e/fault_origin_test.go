@@ -44,7 +44,7 @@ const (
 	lineUPE     = "502 UPE upstream_reset_before_response_started{protocol_error}"
 	lineUPE503  = "503 UPE upstream_reset_before_response_started{protocol_error}"
 	lineCut     = "200 UC upstream_reset_after_response_started{connection_termination}"
-	lineRefused = "503 UF upstream_reset_before_response_started{remote_connection_failure}"
+	lineRefused = "503 UF upstream_reset_before_response_started{remote_connection_failure,connection_refused}"
 	lineSlow    = "503 UF upstream_reset_before_response_started{connection_timeout}"
 )
 
@@ -106,7 +106,7 @@ const bulk = 1 << 20 // of a body: well above what is relayed by splice
 
 var originFaults = []originFault{
 	{
-		name: "refuses", origin: harness.Refusing, status: 503, body: resetBody + "remote connection failure", line: lineRefused, second: lineRefused,
+		name: "refuses", origin: harness.Refusing, status: 503, body: resetBody + "remote connection failure, transport failure reason: connection refused", line: lineRefused, second: lineRefused,
 		stats: harness.Stats{
 			onOrigin + "upstream_cx_connect_fail": 2, onOrigin + "upstream_cx_connect_timeout": 0, onOrigin + "upstream_cx_total": 2, onOrigin + "upstream_rq_total": 0,
 			onOrigin + "upstream_rq_pending_total": 2, onOrigin + "upstream_rq_pending_failure_eject": 2, onOrigin + "upstream_rq_503": 2,

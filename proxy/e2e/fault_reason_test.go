@@ -53,6 +53,8 @@ var endings = map[reason.Reason]ending{
 	reason.RequestTimeout:        {serve: stalls, manager: "request_timeout: 0.05s", send: postPart},
 	reason.RequestHeadersTimeout: {manager: "request_headers_timeout: 0.05s", send: "GET"},
 	reason.MaxStreamDuration:     {serve: stalls, manager: "common_http_protocol_options: { max_stream_duration: 0.05s }", send: plainGet},
+	reason.PerTryTimeout:         {serve: stalls, action: "retry_policy: { per_try_timeout: 0.05s }", send: plainGet},
+	reason.PerTryIdleTimeout:     {serve: stalls, action: "retry_policy: { per_try_idle_timeout: 0.05s }", send: plainGet},
 	reason.UpstreamMaxDuration:   {serve: stalls, cluster: harness.ProtocolOptions("{ max_stream_duration: 0.05s }"), send: plainGet},
 	reason.DownstreamClosed:      {serve: stalls, vanish: true, send: plainGet},
 	reason.DownstreamProtocol:    {send: "GET / HTTP/1.1\r\nHost: test\r\nbad name: x\r\n\r\n"},
@@ -79,6 +81,9 @@ var elsewhere = map[reason.Reason]string{
 	reason.EarlyConnectData:    "TestUP41EarlyData: needs a CONNECT",
 	reason.UpstreamNoUpgrade:   "TestUP12AllowConnect: only an HTTP/2 origin can be without it",
 	reason.TunnelRefused:       "TestTCP41RefusedTunnel: needs a proxy in front",
+	reason.RetryBufferOverflow: "TestROUTER62ABodyThatIsTooLargeForRetries: needs a request that goes on between two tries",
+	reason.InvalidEnvoyHeader:  "TestStrictCheckHeaders: its details name the header",
+	reason.MaintenanceMode:     "TestMaintenanceMode: needs a runtime key",
 	reason.DownstreamReset:     "TestH2Resets: an HTTP/1 client cannot reset a stream, only its connection (downstream_closed)",
 }
 
@@ -163,5 +168,9 @@ func (e *ending) run(t *testing.T, r reason.Reason) {
 	if e.status != 0 {
 		status = e.status
 	}
-	p.WantLine(fmt.Sprintf("%d %v %s ", status, entry.Flag, entry.Details))
+	details := entry.Details + " "
+	if r == reason.ConnectFailure {
+		details = strings.TrimSuffix(entry.Details, "}") + "," // and why
+	}
+	p.WantLine(fmt.Sprintf("%d %v %s", status, entry.Flag, details))
 }

@@ -26,6 +26,7 @@ func (c *compiler) routeConfiguration(m *routev3.RouteConfiguration, at place) *
 		ValidateClusters:           boolean(m.GetValidateClusters(), true),
 		Raw:                        c.raw(m, at),
 	}
+	out.Mirrors = c.mirrors(m.GetRequestMirrorPolicies(), at.field("request_mirror_policies"), out)
 	domains := map[string]place{}
 	for i, host := range m.GetVirtualHosts() {
 		out.VirtualHosts = append(out.VirtualHosts, c.virtualHost(host, at.field("virtual_hosts").index(i), out, domains))
@@ -41,6 +42,7 @@ func (c *compiler) virtualHost(m *routev3.VirtualHost, at place, config *conf.Ro
 		IncludeRequestAttemptCount:    m.GetIncludeRequestAttemptCount(),
 		IncludeAttemptCountInResponse: m.GetIncludeAttemptCountInResponse(),
 	}
+	c.hostPolicies(m, at, config, out)
 	for i, domain := range m.GetDomains() {
 		here := at.field("domains").index(i)
 		domain = strings.ToLower(domain) // RT-23
@@ -78,6 +80,8 @@ func (c *compiler) route(m *routev3.Route, at place, config *conf.RouteConfigura
 	switch action := m.GetAction().(type) {
 	case *routev3.Route_Route:
 		out.Action = c.routeAction(action.Route, &out.Match, at.field("route"), config)
+		c.actionPolicies(action.Route, at.field("route"), config, &out.RoutePolicies)
+		bodyLimits(m.GetRequestBodyBufferLimit(), m.GetPerRequestBufferLimitBytes(), &out.RoutePolicies)
 	case *routev3.Route_Redirect:
 		out.Redirect = c.redirect(action.Redirect, at.field("redirect"))
 	case *routev3.Route_DirectResponse:

@@ -40,7 +40,7 @@ type fieldRule struct {
 }
 
 // supportTables are all tables, in the order of the coverage document.
-var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, genericSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, filterSupport, clusterSupport, policySupport, matchTreeSupport, healthSupport, endpointSupport}
+var supportTables = [][]messageSupport{bootstrapSupport, listenerSupport, networkSupport, genericSupport, tlsSupport, httpSupport, http2Support, accessLogSupport, routeSupport, retrySupport, filterSupport, clusterSupport, policySupport, matchTreeSupport, healthSupport, endpointSupport}
 
 var supportIndex = sync.OnceValue(func() map[protoreflect.FullName]map[string]fieldRule {
 	index := map[protoreflect.FullName]map[string]fieldRule{}

@@ -4,7 +4,7 @@ var routeSupport = []messageSupport{
 	{
 		message: "envoy.config.route.v3.RouteConfiguration",
 		fields: "name virtual_hosts internal_only_headers most_specific_header_mutations_wins validate_clusters " +
-			"max_direct_response_body_size_bytes ignore_port_in_host_matching vhost_header ignore_path_parameters_in_path_matching" + headerMutation,
+			"max_direct_response_body_size_bytes request_mirror_policies ignore_port_in_host_matching vhost_header ignore_path_parameters_in_path_matching" + headerMutation,
 		muted: map[string]string{"metadata": onlyFilters},
 		hints: map[string]string{
 			"vhds":                      noServer,
@@ -15,13 +15,13 @@ var routeSupport = []messageSupport{
 	{
 		message: "envoy.config.route.v3.VirtualHost",
 		fields: "name domains routes matcher virtual_clusters require_tls include_request_attempt_count " +
-			"include_attempt_count_in_response" + headerMutation,
+			"include_attempt_count_in_response retry_policy hedge_policy include_is_timeout_retry_header per_request_buffer_limit_bytes " +
+			"request_body_buffer_limit request_mirror_policies" + headerMutation,
 		muted: map[string]string{"metadata": onlyFilters},
-		hints: map[string]string{"retry_policy": "retries are not part of this version"},
 	},
 	{
 		message: "envoy.config.route.v3.Route",
-		fields:  "name match route redirect direct_response stat_prefix" + headerMutation,
+		fields:  "name match route redirect direct_response stat_prefix per_request_buffer_limit_bytes request_body_buffer_limit" + headerMutation,
 		muted: map[string]string{
 			"metadata":  onlyFilters,
 			"decorator": noTracing,
@@ -65,16 +65,14 @@ var routeSupport = []messageSupport{
 		fields: "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match hash_policy " +
 			"prefix_rewrite regex_rewrite path_rewrite_policy path_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header " +
 			"host_rewrite_path_regex host_rewrite append_x_forwarded_host timeout idle_timeout flush_timeout max_grpc_timeout " +
-			"grpc_timeout_offset priority max_stream_duration upgrade_configs",
+			"grpc_timeout_offset priority max_stream_duration upgrade_configs retry_policy hedge_policy request_mirror_policies " +
+			"internal_redirect_policy internal_redirect_action max_internal_redirects",
 		hints: map[string]string{
 			"metadata_match":                  "only envoy.lb",
 			"path_rewrite_policy":             "URI templates",
 			"flush_timeout":                   "HTTP/2; an HTTP/1 connection has its own timeouts",
 			"cluster_specifier_plugin":        noPlugins,
 			"inline_cluster_specifier_plugin": noPlugins,
-			"retry_policy":                    "retries are not part of this version",
-			"hedge_policy":                    "hedging is not part of this version",
-			"request_mirror_policies":         "mirroring is not part of this version",
 		},
 	},
 	{message: "envoy.config.route.v3.RouteAction.UpgradeConfig", fields: "upgrade_type enabled connect_config"},

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"reflect"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -31,7 +32,7 @@ func (c *compiler) managerUpgrades(m *hcmv3.HttpConnectionManager, at place, out
 		if filters := u.GetFilters(); len(filters) > 0 {
 			chain := conf.HTTPConnectionManager{Router: out.Router}
 			c.httpFilters(filters, here.field("filters"), &chain)
-			if one.Filters, one.OwnFilters = chain.Filters, true; chain.Router != out.Router {
+			if one.Filters, one.OwnFilters = chain.Filters, true; !reflect.DeepEqual(chain.Router, out.Router) {
 				c.errs.at(here.field("filters"), "not supported: a router whose configuration is not that of http_filters")
 			}
 		}

@@ -80,6 +80,19 @@ type attempt struct {
 
 	// rxFrom and txFrom are the connection's byte counts when the attempt got it.
 	rxFrom, txFrom uint64
+	// own is the spare the attempt is part of; nil for the stream's own attempt.
+	own *spare
+	// deadlines are those of the try itself; only of streams that have tries, which also serve them.
+	// clockedAt is when they began.
+	deadlines [numTryDeadlines]int64
+	clockedAt int64
+	// begun: the request's head was written to the server. retried: another try was made because this one
+	// took long. dropping: the response does not go to the client, but what is at hand of it is decoded, so
+	// that the connection can be used again.
+	begun, retried, dropping bool
+	// held is the breaker that counts the attempt as a retry.
+	held *cluster.Breaker
+
 	// wireBefore is what info.UpstreamWireReceived counted before this attempt.
 	wireBefore uint64
 
@@ -92,6 +105,22 @@ func (a *attempt) reset() { *a = attempt{} }
 // init makes the stream's own attempt.
 func (a *attempt) init(st *stream) {
 	a.st, a.resp, a.info = st, &st.resp, &st.info
+}
+
+// renew makes an attempt that is over ready for the next try.
+func (a *attempt) renew() {
+	*a = attempt{st: a.st, resp: a.resp, info: a.info, own: a.own}
+}
+
+// awaits says whether the attempt is under way and no response has come.
+func (a *attempt) awaits() bool { return a.state == attemptPending || a.state == attemptHead }
+
+// releaseHold says that the attempt's response is decided on, so that it counts as a retry no more.
+func (a *attempt) releaseHold() {
+	if b := a.held; b != nil {
+		a.held = nil
+		b.ReleaseRetry()
+	}
 }
 
 // start asks for a connection or stream to the host; the answer may come before it returns.
@@ -151,11 +180,15 @@ func (a *attempt) admitted() bool {
 
 // uncount takes the attempt out of the active requests. Idempotent.
 func (a *attempt) uncount() {
+	if a.held != nil || a.own != nil {
+		a.releaseHold()
+		a.lose()
+	}
 	if !a.counted {
 		return
 	}
 	a.counted = false
-	u := a.st.cluster
+	u := a.endpoint.Upstream()
 	u.C.Breakers[a.priority].ReleaseRequest()
 	a.st.w.Stats.GaugeAdd(u.C.Stats.UpstreamRqActive, -1)
 	a.endpoint.Load.RqActive--
@@ -168,7 +201,10 @@ func (a *attempt) connected(v header.Version) {
 	a.endpoint.Connected(false)
 	a.info.UpstreamReady = st.w.Loop.Now()
 	a.info.UpstreamProtocol = v
-	if st.upstreamLimit > 0 {
+	switch {
+	case st.tries != nil:
+		st.tries.connected(a)
+	case st.upstreamLimit > 0:
 		st.setDeadline(deadlineUpstream, st.upstreamLimit)
 	}
 }
@@ -266,6 +302,56 @@ func (a *attempt) broken(r reason.Reason) {
 	a.setState(attemptIdle)
 	a.endpoint.Failed(cluster.Broke, 0)
 	a.fail(r)
+}
+
+// responded takes a final response head in a.resp, without hop-by-hop fields; end says that nothing
+// follows. It goes to the client, or the router has other plans with the request. Reports whether the
+// attempt has more to read.
+func (a *attempt) responded(end bool) bool {
+	st := a.st
+	if a.endpoint.Host.Minds() {
+		a.noteHead(a.resp, end)
+	}
+	if st.tries != nil && !st.tries.answered(a) {
+		return a.drop(end)
+	}
+	if end {
+		a.finished()
+		st.onResponseHead(true)
+		return false
+	}
+	retain := st.cfg.retainResponse
+	if retain {
+		a.resp.Retain()
+	}
+	st.onResponseHead(false)
+	if !retain && a.state != attemptIdle {
+		st.info.Response = nil // its bytes are gone after this event
+	}
+	return a.state != attemptIdle
+}
+
+// drop keeps a response from the client. The rest of one over HTTP/1 that has arrived is read.
+func (a *attempt) drop(end bool) bool {
+	a.releaseHold()
+	switch {
+	case end:
+		a.finished()
+	case a.h2 != nil:
+		a.cancel()
+	default:
+		a.dropping = true
+		return true
+	}
+	return false
+}
+
+// inform passes an interim response head on.
+func (a *attempt) inform(h *header.Head) {
+	if t := a.st.tries; t != nil {
+		t.informed()
+	}
+	a.st.onInformational(h)
 }
 
 // interimWanted says whether a 1xx goes on to the client: 100 as configured, 102, 103 and 104 (HC-40).

@@ -41,6 +41,7 @@ type Config struct {
 	filters *filterChain
 	// explainTo are the clients that may ask for explanations.
 	explainTo *runtime.Prefixes
+	router    routerConfig
 	// retainResponse: a log reads the response head after its bytes would be gone.
 	retainResponse bool
 }
@@ -102,6 +103,10 @@ func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d 
 		EnableTrailers: c.HTTP1.EnableTrailers,
 		Underscores:    http1.UnderscorePolicy(c.HeadersWithUnderscores),
 	}
+	if out.router, err = compileRouter(&c.Router, d); err != nil {
+		return nil, err
+	}
+	out.retainResponse = out.retainResponse || len(out.router.logs) > 0
 	out.compileHTTP2(d.Registry)
 	out.paths = http1.PathOptions{
 		Normalize: c.NormalizePath, MergeSlashes: c.MergeSlashes,
@@ -130,6 +135,7 @@ func (c *Config) Close() {
 	for _, l := range c.logs {
 		l.Close()
 	}
+	c.router.close()
 }
 
 // Clusters returns the names the routes refer to.

@@ -36,12 +36,11 @@ func (a *attempt) OnPoolReady(pc *pool.Conn) {
 		a.info.UpstreamPeer, _ = x.(*secure.Peer)
 	}
 	a.connected(header.HTTP11)
-	end := st.requestWhole()
-	a.requestHead(&st.req, end)
+	a.sendRequest()
 	if !a.starting {
 		st.w.FlushHeads()
 	}
-	if !end {
+	if !st.requestWhole() {
 		st.onUpstreamDrained()
 	}
 }
@@ -104,7 +103,7 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 	default:
 		f.Transfer = header.Chunked
 	}
-	a.encoding, a.sent = f.Transfer, end
+	a.encoding, a.sent, a.begun = f.Transfer, end, true
 	if h.Transfer == header.Tunnel {
 		a.encoding = header.Tunnel
 	}
@@ -241,6 +240,9 @@ func (a *attempt) OnData(_ *engine.Conn, view []byte) int {
 			break
 		}
 	}
+	if a.dropping {
+		a.cancel() // the rest has not come
+	}
 	w.FlushHeads()
 	return used
 }
@@ -278,25 +280,11 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 		a.badResponse(e)
 		return len(b), false
 	}
-	if !end {
-		retain := st.cfg.retainResponse
-		if retain {
-			h.Retain()
-		}
-		st.onResponseHead(false)
-		if !retain && a.pc != nil { // else a filter has ended the stream
-			st.info.Response = nil // its bytes are gone after this event
-		}
-		return n, a.pc != nil
-	}
-	a.finished()
-	st.onResponseHead(true)
-	return n, false
+	return n, a.responded(end)
 }
 
 // informational handles a 1xx; 101 was not asked for (UP-15).
 func (a *attempt) informational(h *header.Head) bool {
-	st := a.st
 	if h.Status == 101 {
 		a.badResponse(http1.ErrUnaskedUpgrade)
 		return false
@@ -308,7 +296,7 @@ func (a *attempt) informational(h *header.Head) bool {
 		a.badResponse(e)
 		return false
 	}
-	st.onInformational(h)
+	a.inform(h)
 	return true
 }
 
@@ -316,6 +304,9 @@ func (a *attempt) informational(h *header.Head) bool {
 func (a *attempt) readBody(b []byte) (int, bool) {
 	st := a.st
 	data, n, done, e := a.body.Next(b)
+	if a.dropping {
+		return a.dropped(len(b), n, done, e)
+	}
 	if e != 0 {
 		a.badResponse(e)
 		return len(b), false
@@ -342,6 +333,20 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 		st.onResponseData(data, true)
 	}
 	return n, false
+}
+
+// dropped goes over a run of a body nobody wants.
+func (a *attempt) dropped(have, n int, done bool, e http1.Err) (int, bool) {
+	switch {
+	case e != 0:
+		a.dropping = false
+		a.cancel()
+		return have, false
+	case done:
+		a.dropping = false
+		a.finished()
+	}
+	return n, n > 0 && !done
 }
 
 // badResponse ends the attempt for a response that is not valid HTTP.

@@ -288,9 +288,8 @@ func (c *h2Client) open(a *attempt) {
 		a.info.UpstreamPeer, _ = x.(*secure.Peer)
 	}
 	a.connected(header.HTTP2)
-	end := st.requestWhole()
-	a.requestHead(&st.req, end)
-	if !end {
+	a.sendRequest()
+	if !st.requestWhole() {
 		st.onUpstreamDrained()
 	}
 }

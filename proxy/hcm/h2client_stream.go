@@ -67,7 +67,7 @@ func (s *clientStream) requestHead(h *header.Head, end bool) {
 	info.UpstreamTxBegin = now
 	before := len(c.h2.Output())
 	s.hs = c.h2.Open(h, end) // CanOpen was asked
-	s.hs.Owner = s
+	s.hs.Owner, s.a.begun = s, true
 	n := uint64(len(c.h2.Output()) - before)
 	info.UpstreamHeaderBytesSent += n
 	info.UpstreamWireSent += n
@@ -340,12 +340,11 @@ func (e *h2ClientEvents) HeadFor(hs *http2.Stream, b http2.Block) *header.Head {
 func (e *h2ClientEvents) OnHeaders(hs *http2.Stream, h *header.Head, end bool) {
 	s := hs.Owner.(*clientStream)
 	a := s.a
-	st := a.st
 	a.anyByte = true
 	a.info.UpstreamHeaderBytesReceived += a.received(hs)
 	if h.Status < 200 && h.Transfer != header.Tunnel {
 		if a.interimWanted(h.Status) {
-			st.onInformational(h)
+			a.inform(h)
 		}
 		return
 	}
@@ -353,19 +352,7 @@ func (e *h2ClientEvents) OnHeaders(hs *http2.Stream, h *header.Head, end bool) {
 		h.Transfer = header.Length // what the other side has to write, whatever it speaks
 	}
 	a.setState(attemptBody)
-	if end {
-		a.finished()
-		st.onResponseHead(true)
-		return
-	}
-	retain := st.cfg.retainResponse
-	if retain {
-		h.Retain()
-	}
-	st.onResponseHead(false)
-	if !retain && a.h2 == s {
-		st.info.Response = nil // its bytes are gone after this event
-	}
+	a.responded(end)
 }
 
 // received notes what has come on the attempt's stream and returns how much of it is new.

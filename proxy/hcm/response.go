@@ -41,9 +41,6 @@ func (st *stream) onResponseHead(end bool) {
 	st.info.Reason = reason.ViaUpstream
 	st.info.Details = "via_upstream"
 	h := &st.resp
-	if st.answering.endpoint.Host.Minds() {
-		st.answering.noteHead(h, end)
-	}
 	st.canary = st.answering.endpoint.Host.Canary || string(h.Get(header.XEnvoyUpstreamCanary)) == "true"
 	if st.request == halfDone {
 		if !st.cfg.conf.Router.SuppressEnvoyHeaders {
@@ -176,25 +173,6 @@ func (st *stream) responseOver() {
 		st.setRequest(halfDone)
 	}
 	st.maybeFinish()
-}
-
-// chargeUpstream counts a whole response that came from, or because of, the upstream (router.md 11.3).
-// The cluster is charged with the status it is to blame for, whatever the client was told in its place.
-func (st *stream) chargeUpstream() {
-	u := st.cluster
-	if u == nil || !st.cfg.conf.Router.DynamicStats || !st.upstreamCharged() {
-		return
-	}
-	ms := uint64(0)
-	if st.info.RequestEnd != 0 {
-		ms = uint64(st.info.End-st.info.RequestEnd) / uint64(time.Millisecond)
-	}
-	st.chargeVirtual(ms)
-	u.C.Codes.Charge(st.w.Stats, st.clusterStatus, ms, st.internal(), st.canary)
-}
-
-func (st *stream) upstreamCharged() bool {
-	return st.info.Reason == reason.ViaUpstream || st.info.Reason.Entry().Upstream
 }
 
 func (st *stream) internal() bool { return st.req.Has(header.XEnvoyInternal) }

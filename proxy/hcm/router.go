@@ -2,14 +2,13 @@ package hcm
 
 import (
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/engine"
-	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 func addrPort(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 0) }
@@ -49,8 +48,11 @@ func (st *stream) direct(r *route.Route) {
 	st.reply(reason.DirectResponse, d.Status, body, nil)
 }
 
-// forward picks cluster and host and starts the attempt.
+// forward picks cluster and host and starts the first try.
 func (st *stream) forward() {
+	if len(st.cfg.router.strict) > 0 && !st.strictly() {
+		return
+	}
 	action := st.route.Route.Config.Action
 	u := st.w.Cluster(st.route.Target.Cluster(&st.req))
 	if u == nil || u.SpeaksProxy() && st.tun.connect == nil {
@@ -63,8 +65,12 @@ func (st *stream) forward() {
 	st.cluster = u
 	st.info.UpstreamCluster = u.C.Conf.StatName
 	st.info.UpstreamClusterRaw = u.C.Conf.Name
+	if st.sheds(u) {
+		return
+	}
 	st.routeTimers(action)
 	st.hashRequest()
+	st.planTries()
 	e := u.PickFor(st.choose())
 	if e == nil {
 		st.w.Stats.Inc(u.C.Stats.UpstreamCxNoneHealthy)
@@ -78,14 +84,10 @@ func (st *stream) forward() {
 	if u.NamesTLS && len(st.tlsName) == 0 {
 		st.tlsName = append(st.tlsName, st.req.Bytes(st.req.Authority)...) // as the origin gets it
 	}
-	priority := conf.PriorityDefault
-	if action.HighPriority {
-		priority = conf.PriorityHigh
-	}
 	st.upstreamLimit = st.upstreamDuration()
 	st.holdPayload()
 	st.handshakeTimer()
-	st.att.start(e, priority)
+	st.att.start(e, st.priority())
 	if st.over || st.localReply {
 		return
 	}
@@ -96,8 +98,35 @@ func (st *stream) forward() {
 	}
 }
 
+// sheds answers in the cluster's place while it is in maintenance (router.md 10).
+func (st *stream) sheds(u *worker.Upstream) bool {
+	if !u.Maintenance.Enabled(st.w.Random.Uint64()) {
+		return false
+	}
+	st.w.Stats.Inc(u.C.Stats.UpstreamRqMaintenanceMode)
+	st.sendLocalReply(reason.MaintenanceMode, 0, nil)
+	return true
+}
+
+// reroute takes the request to the route it has now, through the filters from the beginning (an internal
+// redirect). They see its head as that of a request without a body: they have seen the body.
+func (st *stream) reroute() {
+	x := st.filters
+	if x == nil {
+		st.routed()
+		return
+	}
+	x.over()
+	x.release()
+	st.info.Metadata = nil
+	st.startFilters(x.chain, true)
+}
+
 // forwardData takes body bytes of the request to the origin; p is only valid during the call.
 func (st *stream) forwardData(p []byte, end bool) {
+	if st.tries != nil && !st.tries.keepData(p) {
+		return
+	}
 	st.att.requestData(p, end)
 	if end {
 		st.requestSent()
@@ -108,23 +137,65 @@ func (st *stream) forwardData(p []byte, end bool) {
 
 // forwardTrailers ends the request towards the origin with the trailers in st.reqTrail.
 func (st *stream) forwardTrailers() {
+	if st.tries != nil {
+		st.reqTrail.Retain()
+	}
 	st.att.requestTrailers(&st.reqTrail)
 	st.requestSent()
 }
 
-// attemptFailed ends the stream with the attempt that brings no response, or no whole one.
-func (st *stream) attemptFailed(_ *attempt, r reason.Reason) {
-	if st.response != halfHead {
+// attemptFailed says what becomes of the stream when an attempt brings no response, or no whole one.
+func (st *stream) attemptFailed(a *attempt, r reason.Reason) {
+	if st.tries != nil && st.tries.failed(a, r) {
+		return
+	}
+	if st.over || st.localReply {
+		return // a spare of a stream that is answered already
+	}
+	switch {
+	case st.response != halfHead:
 		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
 		if r == reason.UpstreamTermination {
 			r = reason.ResetAfterStart
 		}
+		st.fail(r, 0)
+	case r == reason.PerTryTimeout || r == reason.PerTryIdleTimeout:
+		st.timeoutReply(r)
+	case r == reason.UpstreamMaxDuration:
+		st.timedOut(r)
+	case r.Resets():
+		st.resetReply(a, r)
+	default:
+		st.fail(r, 0)
 	}
-	st.fail(r, 0)
 }
 
-// cancelUpstream gives up every attempt, whatever its state.
-func (st *stream) cancelUpstream() { st.att.cancel() }
+// resetReply answers a request whose last try was reset, with what is known of why (router.md 10).
+func (st *stream) resetReply(a *attempt, r reason.Reason) {
+	retried := st.info.Attempts > 1
+	failure := ""
+	if r == reason.ConnectFailure {
+		failure = a.info.UpstreamFailure
+	}
+	if !retried && failure == "" {
+		st.fail(r, 0)
+		return
+	}
+	e := r.Entry()
+	body, details := r.Reset(retried, failure)
+	st.cancelUpstream()
+	st.info.Flags |= e.Flag
+	st.info.Details = details
+	st.reply(r, e.Status, body, nil)
+}
+
+// cancelUpstream gives up every attempt, whatever its state, and those to come.
+func (st *stream) cancelUpstream() {
+	if st.tries != nil {
+		st.tries.cancel()
+	}
+	st.att.cancel()
+}
 
 // upstreamFull says whether request data should wait: there is an attempt, and it has nowhere to put them.
 func (st *stream) upstreamFull() bool { return st.att.full() }
@@ -136,80 +207,18 @@ func (st *stream) upstreamConnected() bool { return st.att.state != attemptPendi
 func (st *stream) upstreamActive() bool { return st.answering.state != attemptIdle }
 
 // tryUpload hands the rest of a request body to the engine. src is the client's connection.
+// Not while the body has to be kept.
 func (st *stream) tryUpload(src *engine.Conn, left int64) {
-	if st.bulkRequest() {
+	if st.bulkRequest() && (st.tries == nil || !st.tries.body.keeps) {
 		st.att.tryUpload(src, left)
 	}
-}
-
-// routeTimers applies the route's deadlines over the manager's (routing.md 7.2, RT-77).
-func (st *stream) routeTimers(a *conf.RouteAction) {
-	if a.HasIdleTimeout {
-		st.idle = a.IdleTimeout
-		st.deadlines[deadlineIdle] = 0
-		if st.idle > 0 {
-			st.setDeadline(deadlineIdle, st.idle)
-		}
-	}
-	st.durationLimit(a)
-	// The route's own or the header's; x-envoy-upstream-rq-timeout-ms reaches here only on internal
-	// requests (routing.md 12).
-	st.info.Timeout = st.responseLimit(a)
-	if i := st.req.Index(header.XEnvoyUpstreamRqTimeoutMs); i >= 0 {
-		if ms, ok := parseMs(st.req.Bytes(st.req.Fields[i].Value)); ok {
-			st.info.Timeout = ms
-		}
-		st.req.RemoveAt(i)
-	}
-}
-
-func parseMs(b []byte) (time.Duration, bool) {
-	if len(b) == 0 || len(b) > 12 {
-		return 0, false
-	}
-	n := int64(0)
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return time.Duration(n) * time.Millisecond, true
 }
 
 // upstreamDuration is how long the upstream stream may live: x-envoy-upstream-stream-duration-ms, else
 // the cluster's max_stream_duration; 0 is unlimited (ROUTER-46).
 func (st *stream) upstreamDuration() time.Duration {
-	limit := st.cluster.C.Conf.MaxStreamDuration
-	if i := st.req.Index(header.XEnvoyUpstreamStreamDurationMs); i >= 0 {
-		if ms, ok := parseMs(st.req.Bytes(st.req.Fields[i].Value)); ok {
-			limit = ms
-		}
-		st.req.RemoveAt(i)
+	if d, ok := st.takeMs(header.XEnvoyUpstreamStreamDurationMs); ok {
+		return d
 	}
-	return limit
-}
-
-// prepareUpstream turns the request head into what the origin gets (RT-89).
-func (st *stream) prepareUpstream(a *conf.RouteAction, hostname string) {
-	h := &st.req
-	suppress := st.cfg.conf.Router.SuppressEnvoyHeaders
-	if !suppress && st.info.Timeout > 0 {
-		var b [20]byte
-		h.Set(header.XEnvoyExpectedRqTimeoutMs, strconv.AppendInt(b[:0], int64(st.info.Timeout/time.Millisecond), 10))
-	}
-	if st.route.VirtualHost.Config.IncludeRequestAttemptCount {
-		h.SetString(header.XEnvoyAttemptCount, "1")
-	}
-	st.route.MutateRequest(h, &st.info, st.w.Loop.Scratch()[:0])
-	st.route.RewriteRequest(h, route.RewriteOptions{Info: &st.info, Hostname: hostname, SuppressEnvoyHeaders: suppress})
-	st.restorePort()
-}
-
-// requestSent starts the clock of the response: the request is complete and handed on (ROUTER-40).
-func (st *stream) requestSent() {
-	if st.info.Timeout > 0 && !st.over && st.response != halfDone && st.tun.kind == noTunnel {
-		st.deadlines[deadlineResponse] = st.info.RequestEnd + int64(st.info.Timeout)
-		st.arm()
-	}
+	return st.cluster.C.Conf.MaxStreamDuration
 }

@@ -108,6 +108,14 @@ type stream struct {
 
 	// tlsName is what names the server to TLS, when the cluster wants that (wish.go).
 	tlsName []byte
+	// tries is what a stream with more than one try, or timed ones, has beside att; nil for most.
+	tries *tries
+	// altStats are the statistics that x-envoy-upstream-alt-stat-name asks for; nil: none.
+	altStats *stats.CodeStats
+	// altResponse: a timeout is answered 204. expected: x-envoy-expected-rq-timeout-ms is the request's own.
+	altResponse, expected bool
+	// isShadow: nobody waits for the response, and the connection manager counts nothing.
+	isShadow bool
 
 	idle time.Duration
 	// upstreamLimit bounds the attempt from the moment it has a connection; 0 none.
@@ -146,6 +154,8 @@ func (st *stream) reset() {
 	st.table, st.route, st.hash = nil, route.Result{}, route.Hash{}
 	st.filters, st.replyType, st.replyGRPC, st.explained = nil, "", "", ""
 	st.cluster, st.tun = nil, tunnel{}
+	st.tries, st.altStats = nil, nil
+	st.altResponse, st.expected, st.isShadow = false, false, false
 	st.idle, st.upstreamLimit, st.lastMove = 0, 0, 0
 	st.deadlines = [numDeadlines]int64{}
 }
@@ -297,6 +307,11 @@ func (st *stream) finish(whole bool, r reason.Reason) {
 	if st.info.End == 0 {
 		st.info.End = st.w.Loop.Now()
 	}
+	if st.isShadow {
+		st.endTries()
+		st.down.finish(st, whole, r)
+		return
+	}
 	st.charge()
 	if x := st.filters; x != nil {
 		x.over()
@@ -305,6 +320,7 @@ func (st *stream) finish(whole bool, r reason.Reason) {
 	for _, l := range st.cfg.logs {
 		l.Log(st.w.Logs, &st.info)
 	}
+	st.endTries()
 	if x := st.filters; x != nil {
 		x.release()
 	}

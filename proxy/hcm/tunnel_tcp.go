@@ -33,6 +33,9 @@ func (a *attempt) connectedTCP() {
 		h.Transfer = header.Framed // an ordinary response to an ordinary request
 	}
 	starting := a.starting
+	if st.tries != nil {
+		st.tries.win(a)
+	}
 	st.onResponseHead(false)
 	if !starting {
 		st.w.FlushHeads()

@@ -195,6 +195,11 @@ const (
 	EarlyConnectData
 	UpstreamNoUpgrade
 	TunnelRefused
+	PerTryTimeout
+	PerTryIdleTimeout
+	RetryBufferOverflow
+	InvalidEnvoyHeader
+	MaintenanceMode
 	numReasons
 )
 
@@ -521,6 +526,27 @@ var Table = [numReasons]Entry{
 		Name: "tunnel_refused", Flag: UpstreamConnectionFailure, Details: "tunnel_refused", Upstream: true,
 		Sentence: "The upstream did not answer the TCP proxy's CONNECT or POST with success (tunneling_config).",
 	},
+	PerTryTimeout: {
+		Name: "per_try_timeout", Flag: UpstreamRequestTimeout, Status: 504, Details: "upstream_per_try_timeout", Body: "upstream request timeout", Upstream: true,
+		Sentence: "No try had an answer within the per-try timeout, and there was no retry left.",
+	},
+	PerTryIdleTimeout: {
+		Name: "per_try_idle_timeout", Flag: UpstreamRequestTimeout, Status: 504, Details: "upstream_per_try_idle_timeout", Body: "upstream request timeout", Upstream: true,
+		Sentence: "The endpoint did nothing for per_try_idle_timeout.",
+	},
+	RetryBufferOverflow: {
+		Name: "retry_buffer_overflow", Status: 507, Details: "request_payload_exceeded_retry_buffer_limit",
+		Body: "exceeded request buffer limit while retrying upstream", Upstream: true,
+		Sentence: "Between two tries more of the request's body came than may be kept (request_body_buffer_limit).",
+	},
+	InvalidEnvoyHeader: {
+		Name: "invalid_envoy_header", Flag: InvalidEnvoyRequestHeaders, Status: 400, Details: "request_headers_failed_strict_check",
+		Sentence: "A header that strict_check_headers names has a value that is not valid; the details say which.",
+	},
+	MaintenanceMode: {
+		Name: "maintenance_mode", Flag: UpstreamOverflow, Status: 503, Details: "maintenance_mode", Body: "maintenance mode", Upstream: true, Overloaded: true,
+		Sentence: "The cluster is in maintenance for this share of requests (runtime upstream.maintenance_mode.<cluster>).",
+	},
 	Stopped: {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
 }
 
@@ -545,6 +571,26 @@ var afterStart = func() (out [numReasons]string) {
 
 // DetailsAfterStart returns the row's details for a stream whose response had begun.
 func (r Reason) DetailsAfterStart() string { return afterStart[r] }
+
+// Resets says whether r is a reset of the upstream, whose reply can say more than the table (Reset).
+func (r Reason) Resets() bool { return strings.HasPrefix(Table[r].Details, beforeStart+"{") }
+
+// Reset returns body and details of the reply for a reset: retried says that tries went before, failure is
+// why there was no connection, as far as known. Cold.
+func (r Reason) Reset(retried bool, failure string) (body []byte, details string) {
+	word := Table[r].Body[len(resetBody):]
+	text := resetBody
+	if retried {
+		text = strings.Replace(resetBody, "reset reason: ", "retried and the latest reset reason: ", 1)
+	}
+	text += word
+	details = beforeStart + "{" + word
+	if failure != "" {
+		text += ", transport failure reason: " + failure
+		details += "," + failure
+	}
+	return []byte(text), strings.ReplaceAll(details, " ", "_") + "}"
+}
 
 // Entry returns the row of r.
 func (r Reason) Entry() *Entry { return &Table[r] }

@@ -32,6 +32,8 @@ type Route struct {
 	hashes []hashPolicy
 	path   pathRewrite
 	host   hostRewrite
+	// Policies say what there is of tries, mirrors and internal redirects; nil: nothing.
+	Policies *Policies
 	mutators
 }
 
@@ -50,6 +52,8 @@ type builder struct {
 	clusters map[string]bool
 	runtime  *runtime.Loader
 	registry *stats.Registry // nil: no statistics
+	// host are the policies of the virtual host whose routes are compiled.
+	policies hostPolicies
 }
 
 func (b *builder) virtualHost(c *conf.VirtualHost) (*VirtualHost, error) {
@@ -63,6 +67,9 @@ func (b *builder) virtualHost(c *conf.VirtualHost) (*VirtualHost, error) {
 		response: newMutator(b.conf.MostSpecificMutationsWin, nil, own.response, b.base.response),
 	}}
 	if vh.virtual, err = b.virtualClusters(c); err != nil {
+		return nil, err
+	}
+	if b.policies, err = b.hostPolicies(&c.RoutePolicies); err != nil {
 		return nil, err
 	}
 	if c.Matcher != nil {
@@ -158,6 +165,9 @@ func (b *builder) route(r *Route, c *conf.Route, outer levels, shared mutators) 
 		return err
 	}
 	r.mutators = shared
+	if r.Policies, err = b.policies.of(&c.RoutePolicies, b.runtime); err != nil {
+		return err
+	}
 	specific := b.conf.MostSpecificMutationsWin
 	if own.request != nil {
 		r.request = newMutator(specific, own.request, outer.request, b.base.request)

@@ -17,18 +17,24 @@ type CodeStats struct {
 	registry *Registry
 	prefix   string
 	sets     [numCodePrefixes]codeSet
-	mu       sync.Mutex // first use of a set or a code
+	mu       sync.Mutex // first use of a set, a code, or another tree
+	// alts and zones are the trees below this one by name, of alternative stat names and of pairs of zones;
+	// copied when one is added.
+	alts, zones treesPointer
 }
+
+type treesPointer = atomic.Pointer[map[string]*CodeStats]
 
 const (
 	plainCodes = iota
 	canaryCodes
 	internalCodes
 	externalCodes
+	retryCodes
 	numCodePrefixes
 )
 
-var codePrefixes = [numCodePrefixes]string{"", "canary.", "internal.", "external."}
+var codePrefixes = [numCodePrefixes]string{"", "canary.", "internal.", "external.", "retry."}
 
 const (
 	leastCode = 100
@@ -46,6 +52,13 @@ type codeTotals struct {
 	Class     [5]Counter `stat:"upstream_rq_%dxx"`
 	Unknown   Counter    `stat:"upstream_rq_unknown"` // no status between 100 and 599
 	Time      Histogram  `stat:"upstream_rq_time,ms"`
+}
+
+// basicTotals are those of responses that led to another try, which have no time.
+type basicTotals struct {
+	Completed Counter    `stat:"upstream_rq_completed"`
+	Class     [5]Counter `stat:"upstream_rq_%dxx"`
+	Unknown   Counter    `stat:"upstream_rq_unknown"`
 }
 
 // NewCodeStats makes the counts under prefix, which ends in a dot: "cluster.<name>.".
@@ -92,7 +105,13 @@ func (c *CodeStats) openSet(set int) *codeTotals {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	totals := new(codeTotals)
-	register(c.registry, c.prefix+codePrefixes[set], totals)
+	if set == retryCodes {
+		basic := new(basicTotals)
+		register(c.registry, c.prefix+codePrefixes[set], basic)
+		totals.Completed, totals.Class, totals.Unknown = basic.Completed, basic.Class, basic.Unknown
+	} else {
+		register(c.registry, c.prefix+codePrefixes[set], totals)
+	}
 	c.sets[set].totals.Store(totals)
 	return totals
 }

@@ -46,6 +46,20 @@ type ClusterStats struct {
 	UpstreamRqRxReset             Counter `stat:"upstream_rq_rx_reset"`
 	LbHealthyPanic                Counter `stat:"lb_healthy_panic"`
 
+	UpstreamRqMaintenanceMode              Counter `stat:"upstream_rq_maintenance_mode"`
+	UpstreamRqPerTryTimeout                Counter `stat:"upstream_rq_per_try_timeout"`
+	UpstreamRqPerTryIdleTimeout            Counter `stat:"upstream_rq_per_try_idle_timeout"`
+	UpstreamRqRxResetNoError               Counter `stat:"upstream_rq_rx_reset_no_error"`
+	UpstreamRqRetry                        Counter `stat:"upstream_rq_retry"`
+	UpstreamRqRetryBackoffExponential      Counter `stat:"upstream_rq_retry_backoff_exponential"`
+	UpstreamRqRetryBackoffRatelimited      Counter `stat:"upstream_rq_retry_backoff_ratelimited"`
+	UpstreamRqRetryLimitExceeded           Counter `stat:"upstream_rq_retry_limit_exceeded"`
+	UpstreamRqRetrySuccess                 Counter `stat:"upstream_rq_retry_success"`
+	UpstreamRqRetryOverflow                Counter `stat:"upstream_rq_retry_overflow"`
+	RetryOrShadowAbandoned                 Counter `stat:"retry_or_shadow_abandoned"`
+	UpstreamInternalRedirectSucceededTotal Counter `stat:"upstream_internal_redirect_succeeded_total"`
+	UpstreamInternalRedirectFailedTotal    Counter `stat:"upstream_internal_redirect_failed_total"`
+
 	UpstreamCxActive        Gauge `stat:"upstream_cx_active"`
 	UpstreamRqActive        Gauge `stat:"upstream_rq_active"`
 	UpstreamRqPendingActive Gauge `stat:"upstream_rq_pending_active"`

@@ -66,6 +66,16 @@ type HTTPStats struct {
 	RqTotal                               Counter `stat:"rq_total"`
 	RsTooLarge                            Counter `stat:"rs_too_large"`
 	RqResetAfterDownstreamResponseStarted Counter `stat:"rq_reset_after_downstream_response_started"`
+	// RqShadowed and RqShadowOverflow are sluice's own: copies of requests sent to mirrors, and those that
+	// were not because too many were under way.
+	RqShadowed       Counter `stat:"rq_shadowed"`
+	RqShadowOverflow Counter `stat:"rq_shadow_overflow"`
+
+	PassthroughInternalRedirectBadLocation      Counter `stat:"passthrough_internal_redirect_bad_location"`
+	PassthroughInternalRedirectUnsafeScheme     Counter `stat:"passthrough_internal_redirect_unsafe_scheme"`
+	PassthroughInternalRedirectTooManyRedirects Counter `stat:"passthrough_internal_redirect_too_many_redirects"`
+	PassthroughInternalRedirectNoRoute          Counter `stat:"passthrough_internal_redirect_no_route"`
+	PassthroughInternalRedirectPredicate        Counter `stat:"passthrough_internal_redirect_predicate"`
 
 	// The codec's own, shared by all connection managers (HC-14).
 	HTTP1DroppedHeadersWithUnderscores            Counter `stat:".http1.dropped_headers_with_underscores"`

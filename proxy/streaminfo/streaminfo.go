@@ -249,5 +249,20 @@ func (i *Info) DynamicMetadata(namespace, key string) (value []byte, ok bool) {
 	return i.Conn.Extra.Metadata.Get(namespace, key)
 }
 
+// TakeUpstream makes what from knows of the upstream i's: from is of the try whose response goes to the
+// client. Bytes add up over all tries.
+func (i *Info) TakeUpstream(from *Info) {
+	i.UpstreamReady, i.UpstreamTxBegin, i.UpstreamTxEnd = from.UpstreamReady, from.UpstreamTxBegin, from.UpstreamTxEnd
+	i.UpstreamRxBegin, i.UpstreamRxEnd = from.UpstreamRxBegin, from.UpstreamRxEnd
+	i.UpstreamProtocol = from.UpstreamProtocol
+	i.UpstreamWireReceived += from.UpstreamWireReceived
+	i.UpstreamWireSent += from.UpstreamWireSent
+	i.UpstreamHeaderBytesReceived += from.UpstreamHeaderBytesReceived
+	i.UpstreamHeaderBytesSent += from.UpstreamHeaderBytesSent
+	i.UpstreamAddress, i.UpstreamPipe, i.UpstreamHostName = from.UpstreamAddress, from.UpstreamPipe, from.UpstreamHostName
+	i.UpstreamLocal, i.UpstreamConnectionID = from.UpstreamLocal, from.UpstreamConnectionID
+	i.UpstreamPeer, i.UpstreamFailure = from.UpstreamPeer, from.UpstreamFailure
+}
+
 // Reset clears everything.
 func (i *Info) Reset() { *i = Info{} }

@@ -7,6 +7,7 @@ import (
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
 // Endpoint is this loop's half of one host: its load and its connections.
@@ -23,6 +24,8 @@ type Endpoint struct {
 	tunnels *pool.Mux
 	// generic lends connections to the requests of generic proxies, which count there, too.
 	generic *pool.Pool
+	// Zones counts responses from the host's zone to the proxy's; nil when one is not known.
+	Zones *stats.CodeStats
 }
 
 // pools are the connections of an endpoint that carry the requests of one wish, by priority (RT-79). The
@@ -52,7 +55,7 @@ var (
 )
 
 func newEndpoint(u *Upstream, h *cluster.Host) *Endpoint {
-	e := &Endpoint{Host: h, Load: u.balancer.Load(h), up: u}
+	e := &Endpoint{Host: h, Load: u.balancer.Load(h), up: u, Zones: u.C.Codes.Zone(u.w.Zone, h.Zone)}
 	e.own.e = e
 	return e
 }

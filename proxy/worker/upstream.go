@@ -7,6 +7,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/format"
+	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
 
@@ -25,6 +26,8 @@ type Upstream struct {
 	// OriginalHeader is the known name of the header that says where a request to an ORIGINAL_DST cluster goes.
 	OriginalHeader header.Known
 	http2Stats     *stats.HTTP2Stats // nil until there is an HTTP/2 connection
+	// Maintenance is the share of requests that are answered 503 in the cluster's place.
+	Maintenance *runtime.Fraction
 	// tlvs are those that the cluster adds to the PROXY headers of its connections, compiled; nil when it
 	// has no such headers.
 	tlvs map[*conf.UpstreamProxyProtocol][]TLV
@@ -101,6 +104,7 @@ func (w *Worker) adopt(c *cluster.Cluster) *Upstream {
 	if o := c.Conf.OriginalDst; o != nil {
 		u.OriginalHeader = header.Lookup([]byte(o.HTTPHeader))
 	}
+	u.Maintenance = w.clusters.Runtime().Fraction("upstream.maintenance_mode."+c.Conf.Name, conf.Fraction{Denominator: 100})
 	u.balancer.SetShard(w.Stats)
 	w.upstreams[c] = u
 	return u

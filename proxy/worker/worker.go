@@ -33,6 +33,10 @@ type Worker struct {
 	Secure func(e *Endpoint, alpn []string, wish *Wish) pool.Securer
 	// HTTP2 is what the upstream HTTP/2 connections of the loop share.
 	HTTP2 http2.Workspace
+	// Zone is where the proxy runs; empty: not known.
+	Zone string
+	// Router is package hcm's: what its router keeps for the loop.
+	Router any
 	// Random makes request ids, and chooses hosts. Seeded from the system; not for keys.
 	Random *rand.Rand
 
