@@ -55,10 +55,6 @@ var retrySupport = []messageSupport{
 		message: "envoy.config.route.v3.InternalRedirectPolicy",
 		fields:  "max_internal_redirects redirect_response_codes predicates allow_cross_scheme_redirect response_headers_to_copy",
 	},
-	{
-		message: "envoy.config.common.mutation_rules.v3.HeaderMutation",
-		fields:  "remove append",
-	},
 	{message: "envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig"},
 	{message: allowListedRoutes, fields: "allowed_route_names"},
 	{message: "envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig"},
