@@ -485,6 +485,15 @@ func TestGP35Drain(t *testing.T) {
 	}
 }
 
+// GP-16: the router is called by its contrib name; its type is what counts.
+func TestGP16RouterName(t *testing.T) {
+	top := harness.GenericTopology{Codec: "redis"}
+	if yaml := top.YAML("/dev/null"); !strings.Contains(yaml, "name: envoy.filters.generic.router\n") {
+		t.Error(yaml)
+	}
+	harness.StartGeneric(t, top)
+}
+
 // GP-1: the order in which hosts are looked up.
 func TestGP01VirtualHosts(t *testing.T) {
 	harness.NoLeaks(t)

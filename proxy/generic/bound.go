@@ -43,10 +43,8 @@ type bound struct {
 	// head and tail are the requests it owes a response, in their order; not for codecs that match by id.
 	head, tail *stream
 	ghosts     int
-	cur        *stream // whose response is being received; codecs that match by id
 	charged    [2]uint64
 	paused     bool
-	in         bool // within OnData
 	partial    bool // a request was begun on it and has not ended
 	answers    []byte
 }
