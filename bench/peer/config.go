@@ -299,8 +299,11 @@ const sluiceAwait = `          upstream_connect_mode: ON_DOWNSTREAM_DATA
 
 func sluiceConfig(dir string, s Spec) ([]string, error) {
 	filter := sluiceHTTPFilter
-	if s.Mode == TCP {
+	switch s.Mode {
+	case TCP:
 		filter = sluiceTCPFilter
+	case Table:
+		filter = sluiceTable(dir)
 	}
 	await := ""
 	if s.AwaitData {

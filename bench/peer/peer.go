@@ -17,6 +17,9 @@ const (
 	HTTP Mode = iota
 	// TCP forwards bytes.
 	TCP
+	// Table is HTTP with what a busy gateway is configured with: 200 routes, rules about header fields,
+	// header mutations, retries, an access log.
+	Table
 )
 
 // Spec is one job for a proxy.
@@ -59,7 +62,7 @@ func (p *Peer) Supports(m Mode) error {
 		return err
 	}
 	if !p.Forwards(m) {
-		return fmt.Errorf("%s does not forward plain TCP", p.Name)
+		return fmt.Errorf("%s does not do that", p.Name)
 	}
 	if p.Name == "nginx" && m == TCP {
 		_, err := nginxStreamModule()
@@ -138,8 +141,22 @@ func ReverseProxy(command ...string) *Peer {
 func Sluice(path string) *Peer {
 	return &Peer{
 		Name: "sluice", Install: "make build", binary: path, version: []string{"--version"},
-		config: sluiceConfig, modes: []Mode{HTTP, TCP},
+		config: sluiceConfig, modes: []Mode{HTTP, TCP, Table},
 	}
+}
+
+// Plain is the Name of SluicePlain.
+const Plain = "sluice-plain"
+
+// SluicePlain returns the same proxy with one route in Table mode, to be compared with Sluice there.
+func SluicePlain(path string) *Peer {
+	p := Sluice(path)
+	p.Name, p.modes = Plain, []Mode{Table}
+	p.config = func(dir string, s Spec) ([]string, error) {
+		s.Mode = HTTP
+		return sluiceConfig(dir, s)
+	}
+	return p
 }
 
 // nginxStreamModule returns the path of nginx's TCP module, which distributions ship apart.

@@ -64,6 +64,10 @@ func scenarios() []scenario {
 			metric: report.CPUPerRequest, tools: true, load: get(512, "/", helloBytes), run: runLoad,
 		},
 		{
+			name: "h1-table", title: "as h1-64, with 200 routes, header rules, retries and an access log, beside one route",
+			metric: report.CPUPerRequest, mode: peer.Table, load: get(64, "/", helloBytes), run: runLoad,
+		},
+		{
 			name: "h1-10k", title: "HTTP/1 keep-alive, 10 KiB response, 64 connections",
 			metric: report.CPUPerRequest, tools: true, load: get(64, "/bytes/10240", 10240), run: runLoad,
 		},

@@ -74,7 +74,7 @@ func (c *compareCmd) Run(ctx context.Context) error {
 		o.Profile.Duration = c.Duration
 	}
 	known := []*peer.Peer{
-		peer.Sluice(c.Sluice), peer.Nginx(), peer.HAProxy(), peer.H2O(), peer.ReverseProxy(self, "reverse-proxy"),
+		peer.Sluice(c.Sluice), peer.SluicePlain(c.Sluice), peer.Nginx(), peer.HAProxy(), peer.H2O(), peer.ReverseProxy(self, "reverse-proxy"),
 	}
 	if o.Peers, err = choose(known, c.Peers); err != nil {
 		return err
@@ -90,7 +90,7 @@ func choose(known []*peer.Peer, names []string) (chosen []*peer.Peer, err error)
 	for _, name := range names {
 		found := false
 		for _, p := range known {
-			if p.Name == name {
+			if p.Name == name || p.Name == peer.Plain && name == "sluice" {
 				chosen, found = append(chosen, p), true
 			}
 		}
