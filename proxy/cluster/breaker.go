@@ -15,6 +15,7 @@ import (
 // Lock-free; a Try that says no leaves no trace.
 type Breaker struct {
 	connections, pending, requests, retries, pools resource
+	budget                                         retryBudget
 }
 
 // resource counts what is in use. Each has a cache line of its own: loops that
@@ -64,6 +65,7 @@ func newBreaker(c conf.Breaker, l *runtime.Loader, prefix string) *Breaker {
 	b.pending.limit = l.Uint(prefix+"max_pending_requests", uint64(c.MaxPendingRequests))
 	b.requests.limit = l.Uint(prefix+"max_requests", uint64(c.MaxRequests))
 	b.retries.limit = l.Uint(prefix+"max_retries", uint64(c.MaxRetries))
+	b.budget = newRetryBudget(c.RetryBudget, l, prefix)
 	b.pools.limit = l.Uint(prefix+"max_connection_pools", uint64(c.MaxConnectionPools))
 	return b
 }
@@ -96,9 +98,6 @@ func (b *Breaker) TryRequest() bool { return b.requests.try() }
 // ReleaseRequest says that a request is over.
 func (b *Breaker) ReleaseRequest() { b.requests.release() }
 
-// TryRetry asks for one more retry at a time (max_retries).
-func (b *Breaker) TryRetry() bool { return b.retries.try() }
-
 // ReleaseRetry says that a retry is over.
 func (b *Breaker) ReleaseRetry() { b.retries.release() }
 
@@ -123,12 +122,12 @@ func (b *Breaker) register(r *stats.Registry, prefix string, trackRemaining bool
 	r.GaugeFunc(prefix+"cx_pool_open", b.pools.open)
 	r.GaugeFunc(prefix+"rq_pending_open", b.pending.open)
 	r.GaugeFunc(prefix+"rq_open", b.requests.open)
-	r.GaugeFunc(prefix+"rq_retry_open", b.retries.open)
+	r.GaugeFunc(prefix+"rq_retry_open", b.retryOpen)
 	if trackRemaining {
 		r.GaugeFunc(prefix+"remaining_cx", b.connections.remaining)
 		r.GaugeFunc(prefix+"remaining_pending", b.pending.remaining)
 		r.GaugeFunc(prefix+"remaining_rq", b.requests.remaining)
-		r.GaugeFunc(prefix+"remaining_retries", b.retries.remaining)
+		r.GaugeFunc(prefix+"remaining_retries", b.remainingRetries)
 	}
 }
 

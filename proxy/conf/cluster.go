@@ -222,10 +222,18 @@ type Breaker struct {
 	MaxPendingRequests uint32 // 1024
 	MaxRequests        uint32 // 1024
 	MaxRetries         uint32 // 3
+	// RetryBudget replaces MaxRetries; nil: it does not.
+	RetryBudget        *RetryBudget
 	MaxConnectionPools uint32 // unlimited
 	TrackRemaining     bool
 	// MaxConnectionsPerHost is per_host_thresholds.max_connections; 0 none. DEFAULT only.
 	MaxConnectionsPerHost uint32
+}
+
+// RetryBudget is CircuitBreakers.Thresholds.RetryBudget.
+type RetryBudget struct {
+	Percent        float64 // 20
+	MinConcurrency uint32  // 3
 }
 
 // Priorities index Cluster.Breakers.

@@ -186,13 +186,19 @@ func (c *compiler) breakers(m *clusterv3.CircuitBreakers, at place, out *conf.Cl
 		b.MaxRetries = number(t.GetMaxRetries(), b.MaxRetries)
 		b.MaxConnectionPools = number(t.GetMaxConnectionPools(), b.MaxConnectionPools)
 		b.TrackRemaining = t.GetTrackRemaining()
+		if budget := t.GetRetryBudget(); budget != nil {
+			b.RetryBudget = &conf.RetryBudget{Percent: 20, MinConcurrency: number(budget.GetMinRetryConcurrency(), 3)}
+			if budget.GetBudgetPercent() != nil {
+				b.RetryBudget.Percent = budget.GetBudgetPercent().GetValue()
+			}
+		}
 	}
 	for i, t := range m.GetPerHostThresholds() {
 		here := at.field("per_host_thresholds").index(i)
 		switch {
 		case t.GetPriority() != corev3.RoutingPriority_DEFAULT:
 			c.errs.at(here.field("priority"), "not supported: thresholds per host have the DEFAULT priority")
-		case t.GetMaxPendingRequests() != nil || t.GetMaxRequests() != nil || t.GetMaxRetries() != nil || t.GetMaxConnectionPools() != nil || t.GetTrackRemaining():
+		case t.GetMaxPendingRequests() != nil || t.GetMaxRequests() != nil || t.GetMaxRetries() != nil || t.GetMaxConnectionPools() != nil || t.GetTrackRemaining() || t.GetRetryBudget() != nil:
 			c.errs.at(here, "only max_connections can be limited per host")
 		case i > 0:
 			c.warn(here, "has no effect: an earlier entry has the priority %s", t.GetPriority())

@@ -25,7 +25,11 @@ import (
 func (c *compiler) httpFilters(list []*hcmv3.HttpFilter, at place, out *conf.HTTPConnectionManager) {
 	var router *routerv3.Router
 	if out.Filters, router = c.filterList(list, at); router != nil {
-		out.Router = conf.Router{DynamicStats: boolean(router.GetDynamicStats(), true), SuppressEnvoyHeaders: router.GetSuppressEnvoyHeaders()}
+		out.Router = conf.Router{
+			DynamicStats: boolean(router.GetDynamicStats(), true), SuppressEnvoyHeaders: router.GetSuppressEnvoyHeaders(),
+			StrictCheckHeaders: lowerAll(router.GetStrictCheckHeaders()), RespectExpectedTimeout: router.GetRespectExpectedRqTimeout(),
+			SuppressGRPCCodeStats: router.GetSuppressGrpcRequestFailureCodeStats(),
+		}
 		out.Router.RejectConnectEarlyData = c.rejectsEarlyData(router)
 	}
 }

@@ -80,8 +80,7 @@ var clusterSupport = []messageSupport{
 	{
 		message: "envoy.config.cluster.v3.CircuitBreakers.Thresholds",
 		fields: "priority max_connections max_pending_requests max_requests max_retries track_remaining " +
-			"max_connection_pools",
-		hints: map[string]string{"retry_budget": "retries are not part of this version"},
+			"max_connection_pools retry_budget",
 	},
 	{message: "envoy.config.core.v3.BindConfig", fields: "source_address"},
 	{message: "envoy.config.cluster.v3.UpstreamConnectionOptions", fields: "tcp_keepalive"},

@@ -27,7 +27,7 @@ var httpSupport = []messageSupport{
 		fields:   "name typed_config disabled",
 		payloads: map[string]string{"typed_config": httpFilters},
 	},
-	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers reject_connect_request_early_data"},
+	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout suppress_grpc_request_failure_code_stats reject_connect_request_early_data"},
 	{
 		message: hcmMessage + ".UpgradeConfig",
 		fields:  "upgrade_type enabled filters",

@@ -39,6 +39,11 @@ var retrySupport = []messageSupport{
 	{message: "envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff", fields: "reset_headers max_interval"},
 	{message: "envoy.config.route.v3.RetryPolicy.ResetHeader", fields: "name format"},
 	{
+		message: "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
+		fields:  "budget_percent min_retry_concurrency",
+		hints:   map[string]string{"budget_interval": "the requests that are active now count"},
+	},
+	{
 		message: "envoy.config.route.v3.HedgePolicy",
 		fields:  "initial_requests additional_request_chance hedge_on_per_try_timeout",
 		hints: map[string]string{
