@@ -84,6 +84,15 @@ var elsewhere = map[reason.Reason]string{
 	reason.RetryBufferOverflow: "TestROUTER62ABodyThatIsTooLargeForRetries: needs a request that goes on between two tries",
 	reason.InvalidEnvoyHeader:  "TestStrictCheckHeaders: its details name the header",
 	reason.MaintenanceMode:     "TestMaintenanceMode: needs a runtime key",
+	reason.FilterReply:         "TestFiltersMayReplyAtAnyEvent: needs a filter of an embedder",
+	reason.RequestTooLarge:     "TestBufferFilterAnswers413AndSendsLengths: needs the filter",
+	reason.ResponseTooLarge:    "TestResponsesThatFiltersKeepAreBounded: needs a filter that keeps responses",
+	reason.FaultAborted:        "TestFaultFilterAborts: needs the filter",
+	reason.LocalRateLimited:    "TestLocalRateLimitFilter: needs the filter",
+	reason.HTTPRBACDenied:      "TestHTTPRBACFilter: needs the filter",
+	reason.CORSAnswered:        "TestCORSFilter: needs the filter",
+	reason.HealthCheckAnswered: "TestCL43HealthCheckFilter: needs the filter",
+	reason.HealthCheckFailed:   "TestCL43HealthCheckFilter: needs the filter",
 	reason.DownstreamReset:     "TestH2Resets: an HTTP/1 client cannot reset a stream, only its connection (downstream_closed)",
 }
 
