@@ -14,6 +14,7 @@ const sluiceTableFilter = `      - name: envoy.filters.network.http_connection_m
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: bench
           codec_type: {codec}
+          generate_request_id: false
           access_log:
           - name: envoy.access_loggers.file
             typed_config:
@@ -35,9 +36,11 @@ const sluiceTableFilter = `      - name: envoy.filters.network.http_connection_m
           - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              suppress_envoy_headers: true
 `
 
-// sluiceTable is the connection manager of Table mode. Of its routes most are of other paths; ten are of
+// sluiceTable is the connection manager of Table mode. What is not of its title (request ids, x-envoy fields)
+// is as in sluiceHTTPFilter. Of its routes most are of other paths; ten are of
 // every path, with a rule about a header field that the load does not send.
 func sluiceTable(dir string) string {
 	var routes strings.Builder
