@@ -172,6 +172,7 @@ func New(o Options) (*Server, error) {
 	for _, l := range group.Loops() {
 		w := worker.New(l, s.registry.NewShard(), s.logs.NewShard(), s.clusters)
 		w.Secure = s.secureEndpoint
+		w.Zone = o.Config.Node.Zone
 		s.workers = append(s.workers, w)
 	}
 	s.registry.SetCollector(s.visitShards)

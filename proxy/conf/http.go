@@ -195,11 +195,6 @@ type Router struct {
 	RespectExpectedTimeout bool
 	// SuppressGRPCCodeStats: gRPC requests are not counted by status.
 	SuppressGRPCCodeStats bool
-	// UpstreamLogs get a line for each try, and one when its connection is there with LogUpstreamStart, and
-	// one every UpstreamLogInterval unless that is 0.
-	UpstreamLogs        []*AccessLog
-	LogUpstreamStart    bool
-	UpstreamLogInterval time.Duration
 }
 
 // LocalReply is local_reply_config: how replies made by the proxy look (ROUTER-70).

@@ -182,7 +182,6 @@ func TestGenericThrift(t *testing.T) {
 					t.Fatal(err)
 				}
 				server := thrift.NewTSimpleServer4(echoProcessor{}, socket, tc.transport, tc.protocol)
-				server.SetLogger(func(string) {})
 				done := make(chan struct{})
 				go func() { defer close(done); _ = server.Serve() }()
 				p := harness.StartGeneric(t, harness.GenericTopology{

@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -106,19 +104,6 @@ func webSocketChain(t testing.TB, protocols, manager string, o harness.Origin) [
 
 // chains are what every pair of HTTP/1 and HTTP/2 is part of.
 var chains = []string{"11", "121", "1221"}
-
-// fieldsOf is a head with each field's name in lower case, one by line, sorted as they came.
-func fieldsOf(head string) string { return strings.ToLower(head) }
-
-// readHTTP reads one response head as net/http does.
-func readHTTP(t testing.TB, r *bufio.Reader) *http.Response {
-	t.Helper()
-	resp, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp
-}
 
 func dialTCP(t testing.TB, addr string) *net.TCPConn {
 	t.Helper()

@@ -106,7 +106,6 @@ func Compile(l *conf.Listener, c *conf.HTTPConnectionManager, address string, d 
 	if out.router, err = compileRouter(&c.Router, d); err != nil {
 		return nil, err
 	}
-	out.retainResponse = out.retainResponse || len(out.router.logs) > 0
 	out.compileHTTP2(d.Registry)
 	out.paths = http1.PathOptions{
 		Normalize: c.NormalizePath, MergeSlashes: c.MergeSlashes,
@@ -135,7 +134,6 @@ func (c *Config) Close() {
 	for _, l := range c.logs {
 		l.Close()
 	}
-	c.router.close()
 }
 
 // Clusters returns the names the routes refer to.

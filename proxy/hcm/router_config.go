@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/sluiceproxy/sluice/codec/header"
-	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/retry"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
@@ -18,8 +17,6 @@ type routerConfig struct {
 	overloaded    *runtime.Bool
 
 	strict []header.Known
-	// logs get a line for each try.
-	logs []*accesslog.Logger
 }
 
 const defaultBaseBackOffMs = 25
@@ -38,21 +35,7 @@ func compileRouter(c *conf.Router, d *Deps) (routerConfig, error) {
 		}
 		r.strict = append(r.strict, id)
 	}
-	for i, lc := range c.UpstreamLogs {
-		l, err := d.Logs.Compile(lc)
-		if err != nil {
-			r.close()
-			return r, fmt.Errorf("upstream_log[%d]: %w", i, err)
-		}
-		r.logs = append(r.logs, l)
-	}
 	return r, nil
-}
-
-func (r *routerConfig) close() {
-	for _, l := range r.logs {
-		l.Close()
-	}
 }
 
 func (r *routerConfig) retryOptions() retry.Options {

@@ -1,8 +1,6 @@
 package hcm
 
 import (
-	"time"
-
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
@@ -146,12 +144,4 @@ func (t *tries) joinIn(a *attempt) {
 	if t.open() && !a.retried && t.again(a, nil, true) {
 		a.retried = true
 	}
-}
-
-// perTryTimeout is the time of one try; 0: none.
-func (st *stream) perTryTimeout() time.Duration {
-	if st.tries == nil {
-		return 0
-	}
-	return st.tries.perTry
 }

@@ -214,6 +214,7 @@ func (t *tries) answered(a *attempt) bool {
 			return false
 		case !worth && t.state.Retries > 0:
 			st.w.Stats.Inc(st.cluster.C.Stats.UpstreamRqRetrySuccess)
+			st.visitVirtual(countVirtualRetrySuccess)
 		}
 	}
 	if t.redirect(a) {
@@ -305,14 +306,17 @@ func (t *tries) again(a *attempt, h *header.Head, byTimeout bool) bool {
 		return false
 	case retry.Exhausted:
 		s.Inc(series.UpstreamRqRetryLimitExceeded)
+		st.visitVirtual(countVirtualRetryLimit)
 		st.info.Flags |= reason.UpstreamRetryLimitExceeded
 		return false
 	case retry.Overflow:
 		s.Inc(series.UpstreamRqRetryOverflow)
+		st.visitVirtual(countVirtualRetryOverflow)
 		st.info.Flags |= reason.UpstreamOverflow
 		return false
 	}
 	s.Inc(series.UpstreamRqRetry)
+	st.visitVirtual(countVirtualRetry)
 	base := time.Duration(router.baseBackOffMs.Load()) * time.Millisecond
 	d, limited := t.state.Delay(h, base, st.w.Loop.WallNow().UnixMilli(), st.w.Random.Uint64())
 	if limited {

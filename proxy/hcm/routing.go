@@ -125,6 +125,15 @@ func (st *stream) hasVirtual() bool {
 func countVirtualRequest(s *stats.Shard, v *stats.VirtualStats) { s.Inc(v.UpstreamRqTotal) }
 func countVirtualTimeout(s *stats.Shard, v *stats.VirtualStats) { s.Inc(v.UpstreamRqTimeout) }
 
+func countVirtualRetry(s *stats.Shard, v *stats.VirtualStats)        { s.Inc(v.UpstreamRqRetry) }
+func countVirtualRetrySuccess(s *stats.Shard, v *stats.VirtualStats) { s.Inc(v.UpstreamRqRetrySuccess) }
+func countVirtualRetryOverflow(s *stats.Shard, v *stats.VirtualStats) {
+	s.Inc(v.UpstreamRqRetryOverflow)
+}
+func countVirtualRetryLimit(s *stats.Shard, v *stats.VirtualStats) {
+	s.Inc(v.UpstreamRqRetryLimitExceeded)
+}
+
 // chargeVirtual counts a response with the cluster's status.
 func (st *stream) chargeVirtual(ms uint64) {
 	if v := st.route.Virtual; v != nil && v.Stats != nil {
