@@ -267,10 +267,7 @@ func TestHalfClose(t *testing.T) {
 			return len(view)
 		}}
 		c, l := one(t, p)
-		// Where the kernel lets receive buffers grow to tens of megabytes, all of it would fit.
-		if err := c.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
-			t.Fatal(err)
-		}
+		smallWindow(t, c)
 		_, _ = c.Write([]byte("go"))
 		got, err := io.ReadAll(c)
 		if !bytes.Equal(got, big) || err != nil {
@@ -285,6 +282,15 @@ func TestHalfClose(t *testing.T) {
 			}
 		})
 	})
+}
+
+// smallWindow keeps the kernel from taking megabytes that the test does not read: it may let receive buffers
+// grow to tens of them.
+func smallWindow(t *testing.T, c net.Conn) {
+	t.Helper()
+	if err := c.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestWatermarks(t *testing.T) {
@@ -305,6 +311,7 @@ func TestWatermarks(t *testing.T) {
 		c.CloseWrite()
 	}
 	c, _ := one(t, p)
+	smallWindow(t, c)
 	_, _ = c.Write([]byte("go"))
 	got, err := io.ReadAll(c)
 	if !bytes.Equal(got, big) || err != nil {
