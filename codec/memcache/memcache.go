@@ -28,10 +28,11 @@ const (
 
 // Complaints.
 const (
-	errMagic frame.Error = "memcache: not a packet of this direction"
-	errType  frame.Error = "memcache: a data type other than raw bytes"
-	errKey   frame.Error = "memcache: a key of more than 250 bytes"
-	errBody  frame.Error = "memcache: a body of more than 128 MiB, or less than its key and extras"
+	errWithin frame.Error = "memcache: another response within those of a Stat"
+	errMagic  frame.Error = "memcache: not a packet of this direction"
+	errType   frame.Error = "memcache: a data type other than raw bytes"
+	errKey    frame.Error = "memcache: a key of more than 250 bytes"
+	errBody   frame.Error = "memcache: a body of more than 128 MiB, or less than its key and extras"
 )
 
 // names are the methods by opcode.
@@ -159,8 +160,11 @@ func (d *decoder) Next(b []byte, f *frame.Frame) (int, error) {
 	if len(b) < head {
 		return 0, nil
 	}
-	d.id = uint64(binary.BigEndian.Uint32(b[12:]))
-	d.flags, d.last = 0, true
+	id := uint64(binary.BigEndian.Uint32(b[12:]))
+	if d.stat && (op != opStat || id != d.id) {
+		return 0, errWithin
+	}
+	d.id, d.flags, d.last = id, 0, true
 	f.ID, f.Flags = d.id, frame.Header
 	if d.response {
 		d.describe(b, op, key, f)
