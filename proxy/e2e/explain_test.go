@@ -245,3 +245,26 @@ func TestExplainALiveRequest(t *testing.T) {
 		t.Errorf("without a virtual host: %q", got)
 	}
 }
+
+// TestExplainTellsTheHealthInForce: a host that fails its checks is shown as such by the running server;
+// without a server nobody is asked, and the host is what its configuration says.
+func TestExplainTellsTheHealthInForce(t *testing.T) {
+	harness.NoLeaks(t)
+	a := newMortal(t, "a")
+	top := checked(checks("healthy_edge_interval: 0.03s\nhttp_health_check: { path: /health }"), a)
+	b := harness.Load(t, top.YAML(t.TempDir()+"/log"))
+	q := &explain.Question{Method: "GET", URL: "http://h/", Listener: "ingress"}
+	answer, err := proxy.Explain(b, q, proxy.ExplainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := a.checked.Load(); n != 0 || len(answer.Hosts) != 1 || answer.Hosts[0].Health != "healthy" || !answer.Hosts[0].Picked {
+		t.Errorf("%d checks were made; %+v", n, answer)
+	}
+	p := harness.Start(t, top)
+	a.healthStatus.Store(503)
+	awaitFlags(t, p, "/failed_active_hc")
+	if answer, err = p.Server.Explain(q); err != nil || len(answer.Hosts) != 1 || answer.Hosts[0].Health != "/failed_active_hc" {
+		t.Errorf("%+v, %v", answer, err)
+	}
+}

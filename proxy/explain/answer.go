@@ -161,7 +161,7 @@ func (a *Answer) forward(e *hcm.Explanation) {
 		a.Ending = "status 503: no healthy host (UH)"
 	}
 	for _, h := range e.Hosts.Hosts {
-		a.Hosts = append(a.Hosts, Host{Address: hostAddress(h), Priority: h.Priority, Health: healthText(h), Picked: h == e.Picked})
+		a.Hosts = append(a.Hosts, Host{Address: hostAddress(h), Priority: h.Priority, Health: h.Flags().String(), Picked: h == e.Picked})
 	}
 }
 
@@ -248,14 +248,4 @@ func (a *Answer) WriteTo(w io.Writer) (int64, error) {
 	}
 	line("ends with", a.Ending)
 	return b.WriteTo(w)
-}
-
-func healthText(h *cluster.Host) string {
-	switch h.Health {
-	case conf.EndpointDegraded:
-		return "degraded"
-	case conf.EndpointUnhealthy:
-		return "unhealthy"
-	}
-	return "healthy"
 }
