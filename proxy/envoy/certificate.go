@@ -253,7 +253,10 @@ func (c *compiler) privateKey(source, password tlsSource, hasPassword bool) cryp
 			}
 		}
 		key := parseKey(der, block.Type)
-		if key == nil {
+		switch {
+		case key == nil && legacy: // one wrong password in 256 leaves padding that looks right
+			c.errs.at(source.at, "the key cannot be decrypted with the password")
+		case key == nil:
 			c.errs.at(source.at, "the key cannot be parsed as %s", block.Type)
 		}
 		return key

@@ -124,6 +124,8 @@ var certificateFiles = sync.OnceValue(func() map[string][]byte {
 	files["server-ec.key"] = append(inPEM("EC PARAMETERS", []byte{6, 0}), inPEM("EC PRIVATE KEY", ec)...)
 	//lint:ignore SA1019 the form is still common
 	files["encrypted.key"] = pem.EncodeToMemory(must(x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", ec, []byte("secret"), x509.PEMCipherAES256)))
+	//lint:ignore SA1019 what a wrong password gives when the padding looks right by chance
+	files["garbled.key"] = pem.EncodeToMemory(must(x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", []byte("no DER"), []byte("secret"), x509.PEMCipherAES256)))
 	files["encrypted-pkcs8.key"] = inPEM("ENCRYPTED PRIVATE KEY", []byte{0x30, 0})
 	files["password"] = []byte("secret\n")
 	files["wrong-password"] = []byte("Secret\n")
