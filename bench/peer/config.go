@@ -95,7 +95,7 @@ const nginxAwait = "    ssl_preread on;\n    preread_timeout 3600s;\n"
 
 func nginxConfig(dir string, s Spec) ([]string, error) {
 	text, module, buffer, await := nginxHTTP, "", "16k", ""
-	if s.Mode == TCP {
+	if s.Mode.bytes() {
 		var err error
 		if module, err = nginxStreamModule(); err != nil {
 			return nil, err
@@ -161,7 +161,7 @@ const haproxyAwait = "  tcp-request inspect-delay 1h\n  tcp-request content acce
 
 func haproxyConfig(dir string, s Spec) ([]string, error) {
 	mode, http, bulk, globalBulk, await := "http", "  http-reuse always\n", "", "", ""
-	if s.Mode == TCP {
+	if s.Mode.bytes() {
 		mode, http = "tcp", ""
 	}
 	if s.AwaitData {
@@ -293,6 +293,33 @@ const sluiceTCPFilter = `      - name: envoy.filters.network.tcp_proxy
           cluster: origin
 {await}`
 
+const sluiceRedisFilter = `      - name: envoy.filters.network.generic_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.generic_proxy.v3.GenericProxy
+          stat_prefix: bench
+          codec_config:
+            name: sluice.generic_proxy.codecs.resp
+            typed_config:
+              "@type": type.googleapis.com/xds.type.v3.TypedStruct
+              type_url: type.googleapis.com/sluice.generic_proxy.codecs.resp.v1.RespCodecConfig
+              value: {pipelining: true}
+          filters:
+          - name: envoy.filters.generic.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.network.generic_proxy.router.v3.Router
+              bind_upstream_connection: true
+          route_config:
+            name: bench
+            routes:
+              on_no_match:
+                action:
+                  name: all
+                  typed_config:
+                    "@type": type.googleapis.com/envoy.extensions.filters.network.generic_proxy.action.v3.RouteAction
+                    cluster: origin
+                    timeout: 0s
+`
+
 const sluiceAwait = `          upstream_connect_mode: ON_DOWNSTREAM_DATA
           max_early_data_bytes: 16384
 `
@@ -304,6 +331,8 @@ func sluiceConfig(dir string, s Spec) ([]string, error) {
 		filter = sluiceTCPFilter
 	case Table:
 		filter = sluiceTable(dir)
+	case Redis:
+		filter = sluiceRedisFilter
 	}
 	await := ""
 	if s.AwaitData {

@@ -20,7 +20,12 @@ const (
 	// Table is HTTP with what a busy gateway is configured with: 200 routes, rules about header fields,
 	// header mutations, retries, an access log.
 	Table
+	// Redis forwards Redis commands: proxies that know the protocol read each of them, others forward bytes.
+	Redis
 )
+
+// bytes says whether a proxy without the protocol forwards m as bytes.
+func (m Mode) bytes() bool { return m == TCP || m == Redis }
 
 // Spec is one job for a proxy.
 type Spec struct {
@@ -64,7 +69,7 @@ func (p *Peer) Supports(m Mode) error {
 	if !p.Forwards(m) {
 		return fmt.Errorf("%s does not do that", p.Name)
 	}
-	if p.Name == "nginx" && m == TCP {
+	if p.Name == "nginx" && m.bytes() {
 		_, err := nginxStreamModule()
 		return err
 	}
@@ -104,7 +109,7 @@ func versionIn(out string) string {
 func Nginx() *Peer {
 	return &Peer{
 		Name: "nginx", Install: "apt-get install nginx", binary: "nginx", version: []string{"-v"},
-		config: nginxConfig, modes: []Mode{HTTP, TCP},
+		config: nginxConfig, modes: []Mode{HTTP, TCP, Redis},
 	}
 }
 
@@ -112,7 +117,7 @@ func Nginx() *Peer {
 func HAProxy() *Peer {
 	return &Peer{
 		Name: "haproxy", Install: "apt-get install haproxy", binary: "haproxy", version: []string{"-v"},
-		config: haproxyConfig, modes: []Mode{HTTP, TCP},
+		config: haproxyConfig, modes: []Mode{HTTP, TCP, Redis},
 	}
 }
 
@@ -141,7 +146,7 @@ func ReverseProxy(command ...string) *Peer {
 func Sluice(path string) *Peer {
 	return &Peer{
 		Name: "sluice", Install: "make build", binary: path, version: []string{"--version"},
-		config: sluiceConfig, modes: []Mode{HTTP, TCP, Table},
+		config: sluiceConfig, modes: []Mode{HTTP, TCP, Table, Redis},
 	}
 }
 

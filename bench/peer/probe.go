@@ -122,3 +122,26 @@ func ProbeEcho(ctx context.Context, addr string) error {
 	}
 	return nil
 }
+
+// ProbeRedis does the same for a proxy in front of a Redis server: what was set is got, pipelined.
+func ProbeRedis(ctx context.Context, addr string) error {
+	d := net.Dialer{Timeout: probeTimeout}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(probeTimeout))
+	const ask, want = "PING\r\nSET bench:probe known\r\nGET bench:probe\r\nDEL bench:probe\r\n", "+PONG\r\n+OK\r\n$5\r\nknown\r\n:1\r\n"
+	if _, err := io.WriteString(c, ask); err != nil {
+		return err
+	}
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c, got); err != nil {
+		return fmt.Errorf("after %q: %w", got[:n], err)
+	}
+	if string(got) != want {
+		return fmt.Errorf("%q, want %q", got, want)
+	}
+	return nil
+}

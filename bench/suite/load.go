@@ -19,6 +19,7 @@ type meter struct {
 	ctx           context.Context
 	r             *runner
 	p             *peer.Running
+	origin        *peer.Process
 	before, after reading
 	err           error
 }
@@ -46,7 +47,7 @@ func (w *meter) read(to *reading) {
 	to.at = time.Now()
 	for _, f := range []func() error{
 		func() (err error) { to.proxy, err = w.p.Usage(); return err },
-		func() (err error) { to.origin, err = w.r.origin.Usage(); return err },
+		func() (err error) { to.origin, err = w.origin.Usage(); return err },
 		func() (err error) { to.cpu, err = peer.TimesOf(w.r.ProxyCPU); return err },
 	} {
 		if err := f(); err != nil && w.err == nil {
@@ -106,7 +107,7 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	l.Addr, l.MaxRequests = p.Spec.Listen, r.Profile.MaxRequests
 	l.Warmup, l.Duration = r.Profile.Warmup, r.Profile.Duration
 	l.TLS = p.Spec.Identity.Client(s.wire)
-	w := &meter{ctx: ctx, r: r, p: p}
+	w := &meter{ctx: ctx, r: r, p: p, origin: r.origin}
 	var res bench.Result
 	var err error
 	switch r.loadName(s) {

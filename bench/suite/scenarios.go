@@ -22,6 +22,7 @@ type scenario struct {
 	h2load      bool // h2load drives it, always
 	streams     int  // h2load: requests at a time on each connection; 0 is one
 	load        bench.Load
+	pipeline    int // redis-benchmark drives it, with that many commands at a time on each connection
 	hold        int // idle connections to hold
 	// run measures one proxy once.
 	run func(ctx context.Context, r *runner, s *scenario, p *peer.Running) (report.Sample, error)
@@ -115,6 +116,8 @@ func scenarios() []scenario {
 			name: "h2-16x16", title: "HTTP/2 over TLS 1.3, small response, 16 connections of 16 streams",
 			metric: report.CPUPerRequest, wire: peer.H2TLS, h2load: true, streams: 16, load: get(16, "/", helloBytes), run: runLoad,
 		},
+		redis("redis-1", "one command at a time", 1),
+		redis("redis-16", "16 commands at a time", 16),
 		{
 			name: "idle-10000", title: "10,000 idle keep-alive connections",
 			metric: report.BytesPerConn, hold: idleConns, run: runIdle,
@@ -171,6 +174,8 @@ func (s *scenario) fit(fileLimit int) {
 // in front of it.
 func (s *scenario) upstream(r *runner) (addr string, probe func(ctx context.Context, addr string) error) {
 	switch {
+	case s.pipeline > 0:
+		return r.redisAddr, peer.ProbeRedis
 	case s.load.PingPongBytes > 0:
 		return r.echo, peer.ProbeEcho
 	case s.load.SinkBytes > 0:

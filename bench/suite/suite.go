@@ -72,7 +72,9 @@ const fileLimit = 65536
 type runner struct {
 	Options
 	origin             *peer.Process
-	http, echo, source string // the origin's addresses
+	http, echo, source string        // the origin's addresses
+	redis              *peer.Process // nil before its first scenario
+	redisAddr          string
 	identity           *peer.Identity
 	report             *report.Report
 	line               progressLine
@@ -109,6 +111,11 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 		return nil, err
 	}
 	defer r.origin.Stop()
+	defer func() {
+		if r.redis != nil {
+			r.redis.Stop()
+		}
+	}()
 	defer r.line.clear()
 	for i := range scenarios {
 		s := &scenarios[i]
@@ -224,6 +231,9 @@ func (r *runner) loadName(s *scenario) string {
 	if s.h2load {
 		return "h2load"
 	}
+	if s.pipeline > 0 {
+		return "redis-benchmark"
+	}
 	if r.Tool != "" && s.tools {
 		return r.Tool
 	}
@@ -232,6 +242,15 @@ func (r *runner) loadName(s *scenario) string {
 
 // measure runs one scenario for all peers.
 func (r *runner) measure(ctx context.Context, s *scenario, row *report.Scenario) error {
+	if s.pipeline > 0 {
+		if err := r.startRedis(ctx); err != nil {
+			row.Refused = append(row.Refused, report.Refusal{Peer: "redis", Why: err.Error()})
+			return nil
+		}
+		if err := r.noteDirect(ctx, s); err != nil {
+			return err
+		}
+	}
 	running := r.startPeers(ctx, s, row)
 	defer func() {
 		for _, p := range running {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +121,58 @@ func TestRunMeasuresTCP(t *testing.T) {
 			if m.RSS == 0 || m.Errors > 0 || s.Metric.OfLoad() && (m.Requests < 2000 || m.Cost <= 0) {
 				t.Errorf("%s: %+v", s.Name, m)
 			}
+		}
+	}
+}
+
+// The rows with Redis, on the peers that are installed.
+func TestRunMeasuresRedis(t *testing.T) {
+	if _, err := exec.LookPath("redis-benchmark"); err != nil {
+		t.Skip("redis-benchmark (redis) is not installed")
+	}
+	o := options(t)
+	o.Profile.Rounds, o.Profile.MaxRequests = 1, 60_000 // at 1 us each they are some ticks of the kernel's clock
+	o.Only = []string{"redis-1", "redis-16"}
+	o.Subject = "haproxy"
+	o.Peers = nil
+	for _, p := range []*peer.Peer{peer.Nginx(), peer.HAProxy()} {
+		if p.Supports(peer.Redis) == nil {
+			o.Peers = append(o.Peers, p)
+		}
+	}
+	if len(o.Peers) == 0 {
+		t.Skip("no TCP peer is installed")
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range r.Scenarios {
+		if len(s.Samples) != len(o.Peers) || len(s.Refused) != 0 {
+			t.Errorf("%s: %d samples of %d, refused %v", s.Name, len(s.Samples), len(o.Peers), s.Refused)
+		}
+		for _, m := range s.Samples {
+			if m.RSS == 0 || m.Requests != 60_000 || m.Cost <= 0 || m.PerSecond <= 0 || m.P50Ns <= 0 || m.P99Ns < m.P50Ns {
+				t.Errorf("%s: %+v", s.Name, m)
+			}
+		}
+		if !slices.ContainsFunc(r.Notes, func(n string) bool { return strings.HasPrefix(n, s.Name+": ") }) {
+			t.Errorf("%s: nothing is said of the server alone in %q", s.Name, r.Notes)
+		}
+	}
+}
+
+func TestWhatRedisBenchmarkPrints(t *testing.T) {
+	const head = `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"` + "\n"
+	res, err := parseRedis([]byte(head+`"GET","50000.00","0.480","0.072","0.463","0.687","1.007","3.079"`+"\n"), 1000)
+	want := bench.Result{Requests: 1000, Elapsed: 20 * time.Millisecond}
+	want.Latency.N, want.Latency.Mean, want.Latency.P50, want.Latency.P99, want.Latency.Max = 1000, 480_000, 463_000, 1_007_000, 3_079_000
+	if err != nil || !reflect.DeepEqual(res, want) {
+		t.Errorf("%+v, %v", res, err)
+	}
+	for _, bad := range []string{"", head, head + "GET,1\n", head + "GET,x,1,1,1,1,1,1\n", head + "GET,0,1,1,1,1,1,1\n", "Could not connect\n"} {
+		if res, err := parseRedis([]byte(bad), 1); err == nil {
+			t.Errorf("%q: %+v", bad, res)
 		}
 	}
 }
