@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -382,6 +383,50 @@ func TestGP04Retries(t *testing.T) {
 	p := startLines(t, "ids", false, harness.GenericTopology{Action: "retry_policy: { num_retries: 5 }"}, harness.Refusing(t))
 	p.Dial().Send("1 get a\n").WantText("1 501 get connection_failure\n").Close()
 	p.WantStats(harness.Stats{onOrigin + "upstream_cx_connect_fail": 5})
+}
+
+// CL-46: hosts that cannot be reached, break off, do not answer or answer what cannot be read are ejected, one that answers with errors is not.
+func TestCL46GenericRequestsEject(t *testing.T) {
+	const detection = "outlier_detection: { interval: 0.05s, base_ejection_time: 60s, max_ejection_time: 60s, max_ejection_percent: 50 }" + noMerge
+	broken := func(answer string) func(t testing.TB) harness.Origin {
+		return func(t testing.TB) harness.Origin {
+			return harness.NewRaw(t, func(p *harness.Peer) {
+				_, _ = p.In.ReadString('\n')
+				p.Send(answer)
+			})
+		}
+	}
+	for _, tc := range []struct {
+		title  string
+		bad    func(t testing.TB) harness.Origin
+		action string
+	}{
+		{"refuses", func(t testing.TB) harness.Origin { return harness.Refusing(t) }, ""},
+		{"breaks off", broken(""), ""},
+		{"cannot be read", broken("?\n"), ""},
+		{"says nothing", func(t testing.TB) harness.Origin { return newLineOrigin(t) }, "timeout: 0.02s"},
+	} {
+		for _, bind := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, bound %v", tc.title, bind), func(t *testing.T) {
+				harness.NoLeaks(t)
+				clusters := to(tc.bad(t), harness.NewRaw(t, answering))
+				clusters[0].Fields = detection
+				p := startLines(t, "ids", bind, harness.GenericTopology{Clusters: clusters, Action: tc.action})
+				harness.Eventually(t, "the host is ejected", func() bool {
+					c := p.Dial().Send("1 get a\n")
+					if _, err := bufio.NewReader(c.Conn).ReadString('\n'); err != nil {
+						t.Error(err)
+					}
+					c.Close()
+					return p.Stat(onOrigin+"outlier_detection.ejections_active") == 1
+				})
+				for range 10 {
+					p.Dial().Send("1 599 a\n").WantText("1 599 599 a\n").Close()
+				}
+				p.WantStats(harness.Stats{onOrigin + "outlier_detection.ejections_enforced_consecutive_5xx": 1, onOrigin + "outlier_detection.ejections_overflow": 0})
+			})
+		}
+	}
 }
 
 // The table of local replies.

@@ -6,7 +6,9 @@ import (
 	"github.com/sluiceproxy/sluice/codec/frame"
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/pool"
+	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 // This file is a request with a connection of the pool to itself (GP-10).
@@ -48,6 +50,7 @@ func (t *attempt) OnPoolReady(pc *pool.Conn) {
 		return
 	}
 	st.pc = pc
+	st.endpoint.Connected(false)
 	pc.SetHandler(t)
 	pc.SetReadLimit(st.cfg.readLimit)
 	st.rx0, st.tx0, st.upID = pc.BytesRead(), pc.BytesWritten(), pc.ID()
@@ -185,6 +188,7 @@ func (st *stream) attemptFailed(r reason.Reason) {
 	s := st.s
 	if st.endpoint != nil {
 		st.endpoint.Load.RqError++
+		noteFailure(st.endpoint, r)
 	}
 	st.uncount()
 	if !st.began && st.attempts < st.route.tries && st.keep && !s.closing {
@@ -200,6 +204,18 @@ func (st *stream) attemptFailed(r reason.Reason) {
 		st.flags |= reason.UpstreamRetryLimitExceeded
 	}
 	st.localReply(r, frame.Unavailable, "")
+}
+
+// noteFailure tells outlier detection how a try of the host ended without an answer (CL-46).
+func noteFailure(e *worker.Endpoint, r reason.Reason) {
+	switch r {
+	case reason.GenericConnectFailure:
+		e.Failed(cluster.ConnectFailed, 0)
+	case reason.GenericTermination, reason.GenericProtocol:
+		e.Failed(cluster.Broke, 0)
+	case reason.GenericTimeout:
+		e.Failed(cluster.TimedOut, 0)
+	}
 }
 
 // broken ends the attempt because of its connection or what came over it.

@@ -97,6 +97,7 @@ func (u *bound) join(st *stream) {
 func (u *bound) OnPoolReady(pc *pool.Conn) {
 	s := u.s
 	u.state, u.pc = boundUp, pc
+	u.endpoint.Connected(false)
 	pc.SetHandler(u)
 	u.dec = s.cfg.codec.NewResponseDecoder()
 	pc.SetReadLimit(s.cfg.readLimit)
@@ -143,6 +144,9 @@ func (u *bound) failed(r reason.Reason) {
 	u.state = boundOver
 	if u.endpoint != nil {
 		u.endpoint.Load.RqError++
+		if s.first != nil { // the end of a connection that nobody waits for is no failure
+			noteFailure(u.endpoint, r)
+		}
 	}
 	if s.closing {
 		return

@@ -309,6 +309,7 @@ func (st *stream) onResponse(f *frame.Frame, view []byte, from, to int) bool {
 	if s.open == st {
 		s.open = nil
 	}
+	st.endpoint.Answered(200) // a reply that tells of an error comes from a host that works
 	if st.failed {
 		st.endpoint.Load.RqError++
 	} else {

@@ -69,6 +69,9 @@ func (st *stream) timeout() {
 		return
 	}
 	st.s.a.w.Stats.Inc(st.upstream.C.Stats.UpstreamRqTimeout)
+	if st.endpoint != nil {
+		noteFailure(st.endpoint, reason.GenericTimeout)
+	}
 	st.dropOwn()
 	st.localReply(reason.GenericTimeout, frame.DeadlineExceeded, "")
 }
