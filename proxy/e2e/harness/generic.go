@@ -33,8 +33,8 @@ type GenericTopology struct {
 	Filters             []string
 	Factories           map[string]generic.FilterFactory
 
-	// Listener and Proxy are further fields of those messages, Bootstrap of the whole.
-	Listener, Proxy, Bootstrap string
+	// Listener, Chain and Proxy are further fields of listener, filter chain and filter, Bootstrap of the whole.
+	Listener, Chain, Proxy, Bootstrap string
 	// LogFormat is one access-log line; empty means GenericLogFormat.
 	LogFormat string
 	DrainTime time.Duration
@@ -113,7 +113,11 @@ func (t *GenericTopology) YAML(log string) string {
 	for _, c := range clusters {
 		upstreams.WriteString(c.yaml())
 	}
-	chain := fmt.Sprintf("filters:\n- name: envoy.filters.network.generic_proxy\n  typed_config:\n    \"@type\": %sv3.GenericProxy\n    stat_prefix: in\n    codec_config: %s\n%s\n    filters:\n%s\n    route_config:\n      name: local\n%s\n%s\n",
+	chain := t.Chain
+	if chain != "" {
+		chain += "\n"
+	}
+	chain += fmt.Sprintf("filters:\n- name: envoy.filters.network.generic_proxy\n  typed_config:\n    \"@type\": %sv3.GenericProxy\n    stat_prefix: in\n    codec_config: %s\n%s\n    filters:\n%s\n    route_config:\n      name: local\n%s\n%s\n",
 		genericPackage, codecYAML(t.Codec, t.CodecFields), indent(4, t.Proxy), indent(4, filters.String()), indent(6, routes), indent(4, accessLog(log, format, "")))
 	return fmt.Sprintf("static_resources:\n  listeners:\n  - name: ingress\n    stat_prefix: in\n    address: { socket_address: { address: 127.0.0.1, port_value: 0 } }\n%s\n    filter_chains:\n    - %s\n  clusters:\n%s\n%s\n",
 		indent(4, t.Listener), strings.TrimPrefix(indent(6, chain), "      "), indent(2, upstreams.String()), t.Bootstrap)
