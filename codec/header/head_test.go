@@ -340,3 +340,24 @@ func TestEditsAgreeWithAModel(t *testing.T) {
 		}
 	}
 }
+
+func TestSizeCountsWhatIsThere(t *testing.T) {
+	h := headOf("Host:a", "X-One:12", "accept:")
+	h.AddString(Unknown, "x-two", "3")
+	if fields, bytes := h.Size(); fields != 4 || bytes != len("Hosta"+"X-One12"+"accept"+"x-two3") {
+		t.Errorf("%d fields of %d bytes", fields, bytes)
+	}
+	h.Remove(Host)
+	h.SetMethod(MethodGet, "GET")
+	h.SetPath([]byte("/p"))
+	h.SetScheme("http")
+	h.SetAuthority([]byte("b"))
+	if fields, bytes := h.Size(); fields != 7 || bytes != len("X-One12"+"accept"+"x-two3"+":methodGET"+":path/p"+":schemehttp"+":authorityb") {
+		t.Errorf("%d fields of %d bytes in a request", fields, bytes)
+	}
+	h.Reset(nil)
+	h.Status = 200
+	if fields, bytes := h.Size(); fields != 1 || bytes != len(":status200") {
+		t.Errorf("%d fields of %d bytes in a response", fields, bytes)
+	}
+}

@@ -15,6 +15,9 @@ type Cluster struct {
 	Conf  *conf.Cluster
 	Stats *stats.ClusterStats
 	Codes *stats.CodeStats
+	// Budgets and Sizes are what track_cluster_stats asks for (ROUTER-84); nil: not asked for.
+	Budgets *stats.TimeoutBudgetStats
+	Sizes   *stats.RequestResponseSizeStats
 	// Breakers are the circuit breakers by priority: conf.PriorityDefault, PriorityHigh.
 	// Connections are counted through Host.Breaker.
 	Breakers [2]*Breaker
@@ -79,6 +82,12 @@ func makeCluster(c *conf.Cluster, s surroundings) *Cluster {
 		knobs: newKnobs(s.runtime, c),
 	}
 	k.merging.stats = s.manager
+	if c.TrackTimeoutBudgets {
+		k.Budgets = stats.NewTimeoutBudgetStats(r, name)
+	}
+	if c.TrackRequestResponseSizes {
+		k.Sizes = stats.NewRequestResponseSizeStats(r, name)
+	}
 	if c.SlowStart != nil {
 		k.slow = &slowStart{window: int64(c.SlowStart.Window), min: c.SlowStart.MinPercent / 100, aggression: k.knobs.aggression}
 	}

@@ -90,6 +90,9 @@ type Cluster struct {
 	OriginalDst *OriginalDstOptions
 	// HealthCheck probes each host; nil: a host is as healthy as its configuration says.
 	HealthCheck *HealthCheck
+	// TrackTimeoutBudgets and TrackRequestResponseSizes are of track_cluster_stats: histograms that cost a
+	// little for each attempt.
+	TrackTimeoutBudgets, TrackRequestResponseSizes bool
 	// Outlier ejects hosts that fail more than the others; nil: off.
 	Outlier *OutlierDetection
 	// CloseOnHealthFailure is close_connections_on_host_health_failure; DropUnhealthyOnRemoval is

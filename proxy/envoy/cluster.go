@@ -40,6 +40,8 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	c.healthCheck(m, at, out)
 	c.outlierDetection(m.GetOutlierDetection(), at.field("outlier_detection"), out)
 	out.CloseOnHealthFailure, out.DropUnhealthyOnRemoval = m.GetCloseConnectionsOnHostHealthFailure(), m.GetIgnoreHealthOnHostRemoval()
+	out.TrackTimeoutBudgets = m.GetTrackTimeoutBudgets() || m.GetTrackClusterStats().GetTimeoutBudgets()
+	out.TrackRequestResponseSizes = m.GetTrackClusterStats().GetRequestResponseSizes()
 	c.breakers(m.GetCircuitBreakers(), at.field("circuit_breakers"), out)
 	c.dns(m, at, out)
 	c.sources = nil

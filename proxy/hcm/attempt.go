@@ -93,6 +93,11 @@ type attempt struct {
 	// held is the breaker that counts the attempt as a retry.
 	held *cluster.Breaker
 
+	// watch is what is noted of the attempt where somebody wants to know.
+	watch attemptWatch
+	// rqBody and rsBody count the bytes of the bodies, without framing.
+	rqBody, rsBody uint64
+
 	// wireBefore is what info.UpstreamWireReceived counted before this attempt.
 	wireBefore uint64
 
@@ -130,6 +135,9 @@ func (a *attempt) start(e *worker.Endpoint, priority int) {
 	a.info.UpstreamPeer = nil
 	a.wireBefore = a.info.UpstreamWireReceived
 	a.st.info.Attempts++
+	if a.st.watchesAttempts() {
+		a.beginWatch()
+	}
 	a.setState(attemptPending)
 	a.req.Owner = a
 	a.starting = true
@@ -180,6 +188,9 @@ func (a *attempt) admitted() bool {
 
 // uncount takes the attempt out of the active requests. Idempotent.
 func (a *attempt) uncount() {
+	if a.watch.since != 0 {
+		a.endWatch()
+	}
 	if a.held != nil || a.own != nil {
 		a.releaseHold()
 		a.lose()

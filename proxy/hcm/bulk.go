@@ -58,6 +58,7 @@ func (a *attempt) downloaded(n uint64) {
 	st := a.st
 	st.info.BytesSent += n
 	a.info.UpstreamWireReceived += n
+	a.rsBody += n
 	st.info.DownstreamWireSent += n
 }
 
@@ -66,6 +67,7 @@ func (a *attempt) uploaded(n uint64) {
 	st.info.BytesReceived += n
 	st.info.DownstreamWireReceived += n
 	a.info.UpstreamWireSent += n
+	a.rqBody += n
 }
 
 // downloadDone is an attempt as its download's owner.

@@ -137,6 +137,7 @@ func (a *attempt) requestData(p []byte, end bool) {
 	if a.pc == nil {
 		return
 	}
+	a.rqBody += uint64(len(p))
 	// A client may send its body in frames of a byte; they leave together.
 	more := a.st.h2 != nil && !end
 	if a.encoding == header.Chunked {
@@ -267,6 +268,9 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 	if h.Status < 200 && h.Transfer != header.Tunnel {
 		return n, a.informational(h)
 	}
+	if a.watch.since != 0 {
+		a.watch.rs = sizeOf(h)
+	}
 	end := h.Transfer == header.NoBody
 	a.body.Init(h)
 	a.body.SetLimits(a.opts)
@@ -304,6 +308,7 @@ func (a *attempt) informational(h *header.Head) bool {
 func (a *attempt) readBody(b []byte) (int, bool) {
 	st := a.st
 	data, n, done, e := a.body.Next(b)
+	a.rsBody += uint64(len(data))
 	if a.dropping {
 		return a.dropped(len(b), n, done, e)
 	}

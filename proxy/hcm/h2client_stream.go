@@ -90,6 +90,7 @@ func (s *clientStream) sent() {
 func (s *clientStream) requestData(p []byte, end bool) {
 	frames := max(1, (len(p)+pieceBytes-1)/pieceBytes)
 	s.a.info.UpstreamWireSent += uint64(len(p) + frames*frameHeadBytes)
+	s.a.rqBody += uint64(len(p))
 	n := 0
 	if s.tx.Len() == 0 && (len(p) == 0 || !s.above()) {
 		n = s.write(p, end)
@@ -348,6 +349,9 @@ func (e *h2ClientEvents) OnHeaders(hs *http2.Stream, h *header.Head, end bool) {
 		}
 		return
 	}
+	if a.watch.since != 0 {
+		a.watch.rs = sizeOf(h)
+	}
 	if h.Transfer == header.Framed && h.ContentLength >= 0 {
 		h.Transfer = header.Length // what the other side has to write, whatever it speaks
 	}
@@ -368,6 +372,7 @@ func (e *h2ClientEvents) OnData(hs *http2.Stream, p []byte, end bool) {
 	a := s.a
 	st := a.st
 	a.received(hs)
+	a.rsBody += uint64(len(p))
 	switch {
 	case s.paused || s.held():
 		s.rx.Append(p)

@@ -168,6 +168,9 @@ func (st *stream) onDownstreamDrained() {
 // given up: its rest would only be thrown away, and the codec must close (HC-30).
 func (st *stream) responseOver() {
 	st.chargeUpstream()
+	if !st.localReply {
+		st.spentBudget()
+	}
 	if st.request != halfDone && !st.halfOpen() {
 		st.cancelUpstream()
 		st.setRequest(halfDone)

@@ -162,6 +162,7 @@ func (st *stream) attemptFailed(a *attempt, r reason.Reason) {
 	case r == reason.PerTryTimeout || r == reason.PerTryIdleTimeout:
 		st.timeoutReply(r)
 	case r == reason.UpstreamMaxDuration:
+		st.spentBudget()
 		st.timedOut(r)
 	case r.Resets():
 		st.resetReply(a, r)

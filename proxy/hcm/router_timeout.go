@@ -61,6 +61,7 @@ func (a *attempt) outOfTime() {
 
 // timeoutReply answers a timeout, with 204 where the request asks for that.
 func (st *stream) timeoutReply(r reason.Reason) {
+	st.spentBudget()
 	if st.response != halfHead {
 		st.w.Stats.Inc(st.cfg.stats.RqResetAfterDownstreamResponseStarted)
 		st.fail(r, 0)
@@ -80,6 +81,7 @@ func (st *stream) timeoutReply(r reason.Reason) {
 func (st *stream) upstreamTimeout() {
 	st.w.Stats.Inc(st.cluster.C.Stats.UpstreamRqMaxDurationReached)
 	st.att.endpoint.Load.RqError++
+	st.spentBudget()
 	st.timedOut(reason.UpstreamMaxDuration)
 }
 

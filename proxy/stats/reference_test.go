@@ -50,6 +50,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 	g.StatPrefix = "LISTENER"
 	c := conf.NewCluster("CLUSTER", netip.MustParseAddrPort("127.0.0.1:1"))
 	c.Breakers[0].TrackRemaining, c.Breakers[1].TrackRemaining = true, true
+	c.TrackTimeoutBudgets, c.TrackRequestResponseSizes = true, true
 	clusters := []*conf.Cluster{c}
 	for name, lb := range map[string]conf.LBPolicy{"ring": conf.RingHash, "maglev": conf.Maglev} {
 		k := conf.NewCluster(name)

@@ -89,6 +89,38 @@ func NewClusterStats(r *Registry, statName string) *ClusterStats {
 	return s
 }
 
+// TimeoutBudgetStats is cluster.<name>.upstream_rq_timeout_budget_ (ROUTER-84), of clusters that track it:
+// the part of a timeout that was used, in percent; 0 where there is none.
+type TimeoutBudgetStats struct {
+	UpstreamRqTimeoutBudgetPercentUsed       Histogram `stat:"upstream_rq_timeout_budget_percent_used"`
+	UpstreamRqTimeoutBudgetPerTryPercentUsed Histogram `stat:"upstream_rq_timeout_budget_per_try_percent_used"`
+}
+
+// NewTimeoutBudgetStats registers cluster.<statName>.upstream_rq_timeout_budget_.
+func NewTimeoutBudgetStats(r *Registry, statName string) *TimeoutBudgetStats {
+	s := new(TimeoutBudgetStats)
+	register(r, "cluster."+Clean(statName)+".", s)
+	return s
+}
+
+// RequestResponseSizeStats are the sizes of requests and responses of a cluster that tracks them
+// (ROUTER-84), one value of each for every attempt.
+type RequestResponseSizeStats struct {
+	UpstreamRqHeadersSize  Histogram `stat:"upstream_rq_headers_size,bytes"`
+	UpstreamRqHeadersCount Histogram `stat:"upstream_rq_headers_count"`
+	UpstreamRqBodySize     Histogram `stat:"upstream_rq_body_size,bytes"`
+	UpstreamRsHeadersSize  Histogram `stat:"upstream_rs_headers_size,bytes"`
+	UpstreamRsHeadersCount Histogram `stat:"upstream_rs_headers_count"`
+	UpstreamRsBodySize     Histogram `stat:"upstream_rs_body_size,bytes"`
+}
+
+// NewRequestResponseSizeStats registers cluster.<statName>.upstream_rq_headers_size and those beside it.
+func NewRequestResponseSizeStats(r *Registry, statName string) *RequestResponseSizeStats {
+	s := new(RequestResponseSizeStats)
+	register(r, "cluster."+Clean(statName)+".", s)
+	return s
+}
+
 // SubsetStats is cluster.<name>.lb_subsets_ (clusters.md 5), of clusters with subsets. What the hosts'
 // metadata moves is cold and counts once, however many loops there are.
 type SubsetStats struct {

@@ -132,6 +132,16 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			want: "listener_{added,modified,removed,stopped,create_success,create_failure,in_place_updated} total_listeners_{active(g),warming(g),draining(g)} total_filter_chains_draining(g) workers_started(g)",
 		},
 		{
+			title: "ROUTER-84, timeouts", prefix: "cluster.a_b.upstream_rq_timeout_budget_",
+			open: func(r *Registry) { NewTimeoutBudgetStats(r, "a:b") },
+			want: "percent_used(h) per_try_percent_used(h)",
+		},
+		{
+			title: "ROUTER-84, sizes", prefix: "cluster.a_b.upstream_",
+			open: func(r *Registry) { NewRequestResponseSizeStats(r, "a:b") },
+			want: "rq_{headers_size(h),headers_count(h),body_size(h)} rs_{headers_size(h),headers_count(h),body_size(h)}",
+		},
+		{
 			title: "clusters.md 5, subsets", prefix: "cluster.a_b.",
 			open: func(r *Registry) { NewSubsetStats(r, "a:b") },
 			want: "lb_subsets_{active(g),created,removed,selected,fallback,fallback_panic,single_host_per_subset_duplicate(g)}",
@@ -212,7 +222,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 
 // A field's name is the CamelCase of its stat's name, so that code reads like a dashboard.
 func TestFieldsAreNamedAfterTheirStats(t *testing.T) {
-	for _, scope := range []any{HTTPStats{}, HTTP2Stats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, SubsetStats{}, RingHashStats{}, MaglevStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
+	for _, scope := range []any{HTTPStats{}, HTTP2Stats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, TimeoutBudgetStats{}, RequestResponseSizeStats{}, SubsetStats{}, RingHashStats{}, MaglevStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
 		typ := reflect.TypeOf(scope)
 		for i := range typ.NumField() {
 			field := typ.Field(i)
