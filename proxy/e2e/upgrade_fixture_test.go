@@ -102,6 +102,39 @@ func webSocketChain(t testing.TB, protocols, manager string, o harness.Origin) [
 	return all
 }
 
+// secureChain is a webSocketChain whose connections have TLS where secure has an s: by index, as protocols.
+func secureChain(t testing.TB, a *harness.Authority, protocols, secure, manager string, o harness.Origin) []*harness.Proxy {
+	t.Helper()
+	var all []*harness.Proxy
+	for i := len(protocols) - 1; i > 0; i-- {
+		top := one(o)
+		top.NotSettled = i > 1
+		top.Manager, top.Action = manager+h2Connect, "timeout: 0s"
+		var upstream, chain []string
+		if protocols[i] == '2' {
+			upstream = append(upstream, h2Cluster)
+		}
+		if secure[i] == 's' {
+			upstream = append(upstream, harness.ClientSocket(a.Trust(), "sni: "+acceptOrigin))
+		}
+		top.Clusters[0].Fields = strings.Join(upstream, "\n")
+		if secure[i-1] == 's' {
+			chain = append(chain, harness.ServerSocket(a.Pair(t, acceptName), "alpn_protocols: ["+alpnOf(protocols[i-1])+"]", ""))
+		}
+		p := harness.StartSecured(t, top, chain...)
+		all = append([]*harness.Proxy{p}, all...)
+		o = asOrigin{p}
+	}
+	return all
+}
+
+func alpnOf(protocol byte) string {
+	if protocol == '2' {
+		return "h2"
+	}
+	return "http/1.1"
+}
+
 // chains are what every pair of HTTP/1 and HTTP/2 is part of.
 var chains = []string{"11", "121", "1221"}
 

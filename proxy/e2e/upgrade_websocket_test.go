@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"io"
+	"crypto/tls"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,8 +18,8 @@ import (
 )
 
 // webSocketServer echoes messages, by one of two libraries. /close closes with 4001 and a reason.
-func webSocketServer(t *testing.T, byGorilla bool) harness.Origin {
-	return newHTTPOrigin(t, nil, overH1, func(w http.ResponseWriter, r *http.Request) {
+func webSocketServer(t *testing.T, a *harness.Authority, s wireKind, byGorilla bool) harness.Origin {
+	return newHTTPOrigin(t, a, s, func(w http.ResponseWriter, r *http.Request) {
 		if byGorilla {
 			up := gorilla.Upgrader{EnableCompression: true, CheckOrigin: func(*http.Request) bool { return true }}
 			c, err := up.Upgrade(w, r, nil)
@@ -67,25 +69,51 @@ func webSocketServer(t *testing.T, byGorilla bool) harness.Origin {
 func TestUP10WebSocketThroughEveryPair(t *testing.T) {
 	for _, chain := range chains {
 		for _, byGorilla := range []bool{false, true} {
-			name := chain + " coder"
-			if byGorilla {
-				name = chain + " gorilla"
-			}
-			t.Run(name, func(t *testing.T) {
-				o := webSocketServer(t, byGorilla)
-				all := webSocketChain(t, chain, webSocketOn, o)
-				if byGorilla {
-					talkCoder(t, all[0].Addr)
-				} else {
-					talkGorilla(t, all[0].Addr)
-				}
-				for _, p := range all {
-					harness.Eventually(t, "the tunnels to end", func() bool { return p.Stat("http.in.downstream_cx_upgrades_active") == 0 })
-					if got := p.Stat("http.in.downstream_cx_upgrades_total"); got != 2 {
-						t.Errorf("%d upgrades, want 2", got)
-					}
-				}
+			t.Run(fmt.Sprintf("%s gorilla %v", chain, byGorilla), func(t *testing.T) {
+				all := webSocketChain(t, chain, webSocketOn, webSocketServer(t, nil, overH1, byGorilla))
+				talkWebSocket(t, byGorilla, "ws://"+all[0].Addr, nil, all)
 			})
+		}
+	}
+}
+
+// The same with TLS: on every connection, and on every other one, so that each pair has it on both sides, on the
+// client's only, and on the server's only.
+func TestUP10SecureWebSocketThroughEveryPair(t *testing.T) {
+	a := harness.NewAuthority(t)
+	for _, row := range []struct{ chain, secure string }{
+		{"11", "ss"}, {"11", "s-"}, {"11", "-s"},
+		{"121", "sss"}, {"121", "s-s"}, {"121", "-s-"},
+		{"1221", "ssss"}, {"1221", "s-s-"}, {"1221", "-s-s"},
+	} {
+		for _, byGorilla := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s %s gorilla %v", row.chain, row.secure, byGorilla), func(t *testing.T) {
+				kind, scheme := overH1, "ws://"
+				if row.secure[len(row.secure)-1] == 's' {
+					kind = overH1TLS
+				}
+				if row.secure[0] == 's' {
+					scheme = "wss://"
+				}
+				all := secureChain(t, a, row.chain, row.secure, webSocketOn, webSocketServer(t, a, kind, byGorilla))
+				talkWebSocket(t, byGorilla, scheme+all[0].Addr, a.Client(acceptName), all)
+			})
+		}
+	}
+}
+
+// talkWebSocket has the other library than the server's talk through the proxies, and wants them at rest afterwards.
+func talkWebSocket(t *testing.T, byGorilla bool, url string, c *tls.Config, all []*harness.Proxy) {
+	t.Helper()
+	if byGorilla {
+		talkCoder(t, url, c)
+	} else {
+		talkGorilla(t, url, c)
+	}
+	for _, p := range all {
+		harness.Eventually(t, "the tunnels to end", func() bool { return p.Stat("http.in.downstream_cx_upgrades_active") == 0 })
+		if got := p.Stat("http.in.downstream_cx_upgrades_total"); got != 2 {
+			t.Errorf("%d upgrades, want 2", got)
 		}
 	}
 }
@@ -98,14 +126,17 @@ func bigMessage() []byte {
 	return b
 }
 
-func talkCoder(t *testing.T, addr string) {
+func talkCoder(t *testing.T, url string, config *tls.Config) {
+	tr := &http.Transport{TLSClientConfig: config}
+	defer tr.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*harness.Patience)
 	defer cancel()
 	dial := func(path string) *coder.Conn {
-		c, _, err := coder.Dial(ctx, "ws://"+addr+path, &coder.DialOptions{CompressionMode: coder.CompressionContextTakeover})
+		c, resp, err := coder.Dial(ctx, url+path, &coder.DialOptions{HTTPClient: &http.Client{Transport: tr}, CompressionMode: coder.CompressionContextTakeover})
 		if err != nil {
 			t.Fatal(err)
 		}
+		wantCompression(t, resp)
 		c.SetReadLimit(64 << 20)
 		return c
 	}
@@ -139,13 +170,22 @@ func talkCoder(t *testing.T, addr string) {
 	_ = c.CloseNow()
 }
 
-func talkGorilla(t *testing.T, addr string) {
-	d := gorilla.Dialer{EnableCompression: true, HandshakeTimeout: harness.Patience}
+// wantCompression wants both libraries to have agreed on it.
+func wantCompression(t *testing.T, resp *http.Response) {
+	t.Helper()
+	if got := resp.Header.Get("Sec-WebSocket-Extensions"); !strings.HasPrefix(got, "permessage-deflate") {
+		t.Errorf("extensions %q", got)
+	}
+}
+
+func talkGorilla(t *testing.T, url string, config *tls.Config) {
+	d := gorilla.Dialer{EnableCompression: true, TLSClientConfig: config, HandshakeTimeout: harness.Patience}
 	dial := func(path string) *gorilla.Conn {
-		c, _, err := d.Dial("ws://"+addr+path, nil)
+		c, resp, err := d.Dial(url+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		wantCompression(t, resp)
 		_ = c.SetReadDeadline(time.Now().Add(3 * harness.Patience))
 		return c
 	}
@@ -179,5 +219,3 @@ func talkGorilla(t *testing.T, addr string) {
 	}
 	_ = c.Close()
 }
-
-var _ io.Reader

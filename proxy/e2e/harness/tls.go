@@ -88,6 +88,9 @@ func With(match string, fields ...string) string {
 
 // Secured is the configuration of the topology with fields, such as a ServerSocket, in its filter chain.
 func (t *Topology) Secured(log string, fields ...string) string {
+	if len(fields) == 0 {
+		return t.YAML(log)
+	}
 	const at = "    - filters:\n"
 	return strings.Replace(t.YAML(log), at, "    - "+strings.Join(fields, "\n      ")+"\n      filters:\n", 1)
 }
@@ -101,7 +104,9 @@ func StartSecured(t testing.TB, top Topology, fields ...string) *Proxy {
 	for _, c := range top.Clusters {
 		p.origins = append(p.origins, c.Origins...)
 	}
-	t.Cleanup(p.finish)
+	if !top.NotSettled {
+		t.Cleanup(p.finish)
+	}
 	return p
 }
 
