@@ -98,7 +98,7 @@ func TestUP61ServerFirst(t *testing.T) {
 	})
 }
 
-// TCP-40, TCP-41: what the request looks like, and that nothing of the client goes before the answer.
+// TCP-40, TCP-41, UP-60: what the request looks like, and that nothing of the client goes before the answer.
 func TestTCP40Request(t *testing.T) {
 	for _, row := range []struct{ tunneling, want, not string }{
 		{"hostname: \"%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:443\", headers_to_add: [{ header: { key: x-from, value: \"%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\" } }]",
