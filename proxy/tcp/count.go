@@ -56,6 +56,9 @@ func (s *session) noteUpstream(c *engine.Conn) {
 
 // charge brings the statistics up to date. It runs when they are read, and at the end.
 func (s *session) charge() {
+	if s.stream != nil {
+		s.stream.Charge()
+	}
 	sh, n := s.a.w.Stats, s.now()
 	sh.Add(s.cfg.stats.DownstreamCxRxBytesTotal, n.rx-s.charged.rx)
 	sh.Add(s.cfg.stats.DownstreamCxTxBytesTotal, n.tx-s.charged.tx)

@@ -29,6 +29,7 @@ const (
 	asking                    // the answer to the request for a tunnel
 	relaying                  // the end of both connections
 	streaming                 // the same, of the client's and its stream
+	emptying                  // what a client that is gone left for its stream (TCP-51)
 	closing                   // OnClosed of the downstream connection
 )
 
@@ -77,6 +78,7 @@ type session struct {
 	upPeer   *secure.Peer // likewise; nil without TLS
 
 	uncredited int       // bytes of the stream the client has yet to take
+	unsent     int       // bytes for the stream when a flush was last looked at
 	moved      [2]uint64 // through the stream, up and down
 
 	seen    counts // of connections that are closed
@@ -181,11 +183,19 @@ func (s *session) OnReadClosed(c *engine.Conn) {
 // OnWritable matters to a tunnel over HTTP/2 only: nothing else is written before the relay.
 func (s *session) OnWritable(*engine.Conn) { s.drained() }
 
-// OnClosed ends a session that never relayed (TCP-8).
+// OnClosed ends a session that never relayed (TCP-8), but for what its stream is still to get.
 func (s *session) OnClosed(c *engine.Conn, r engine.CloseReason) {
-	s.cancel()
+	why := endOf(r, reason.SessionDownstreamReset)
 	s.a.account.Broken(c, &s.facts, r)
-	s.endedBy(endOf(r, reason.SessionDownstreamReset))
+	if s.empty(c, r) {
+		if why != reason.SessionEnded { // else how the flush ends is how the session does
+			s.endedBy(why)
+		}
+		s.noteDownstream(c)
+		return
+	}
+	s.cancel()
+	s.endedBy(why)
 	s.noteDownstream(c)
 	s.finish(c)
 }
@@ -198,7 +208,7 @@ func (s *session) cancel() {
 	case lookingUp:
 		s.lookup.cancel()
 		s.lookup = nil
-	case streaming:
+	case streaming, emptying:
 		s.streamOver()
 	case handshaking, asking:
 		if s.stream != nil {
@@ -213,11 +223,15 @@ func (s *session) cancel() {
 	s.state = closing
 }
 
-// end closes a session that does not relay, with nothing to flush. OnClosed follows.
+// end closes a session that does not relay, with nothing to flush. OnClosed follows, unless it came before.
 func (s *session) end(r reason.Reason, flags reason.Flag) {
 	s.cancel()
 	s.endedBy(r)
 	s.flags |= flags
+	if s.c == nil { // it was being flushed
+		s.finish(nil)
+		return
+	}
 	s.c.Close()
 }
 

@@ -47,10 +47,22 @@ func (s *session) jitter(d time.Duration) time.Duration {
 	return time.Duration(s.a.w.Random.Int64N(most)) * time.Millisecond
 }
 
-// touch notes that bytes moved before the relay.
+// flushTimeout bounds how long what a client that is gone left for its stream may stay there with none of
+// it moving, when there is no idle timeout to do it.
+const flushTimeout = 30 * time.Second
+
+// patience is how long nothing may move; 0 for ever.
+func (s *session) patience() time.Duration {
+	if s.idle == 0 && (s.flushing || s.state == emptying) {
+		return flushTimeout
+	}
+	return s.idle
+}
+
+// touch notes that bytes moved before the relay, or where there is none.
 func (s *session) touch() {
-	if s.idle > 0 {
-		s.deadlines[idleAt] = s.a.w.Loop.Now() + int64(s.idle)
+	if d := s.patience(); d > 0 {
+		s.deadlines[idleAt] = s.a.w.Loop.Now() + int64(d)
 	}
 }
 
@@ -85,7 +97,12 @@ func (t *sessionTimer) OnTimer(*wheel.Timer) {
 		s.abort(reason.SessionDuration)
 		return
 	case due(idleAt):
-		s.a.w.Stats.Inc(st.IdleTimeout)
+		if s.flushMoves() {
+			break
+		}
+		if s.idle > 0 {
+			s.a.w.Stats.Inc(st.IdleTimeout)
+		}
 		s.abort(reason.SessionIdle)
 		return
 	case due(drainAt):
@@ -105,7 +122,7 @@ func (t *sessionTimer) OnTimer(*wheel.Timer) {
 // drain lets a session with check_drain_close end: at once, or when the drain is gradual at some time
 // of it.
 func (s *session) drain() {
-	if !s.cfg.conf.CheckDrainClose || s.state == closing {
+	if !s.cfg.conf.CheckDrainClose || s.state == closing || s.state == emptying {
 		return
 	}
 	if s.a.drainOver <= 0 || s.a.healthFailed {
@@ -118,10 +135,16 @@ func (s *session) drain() {
 
 // endInOrder closes both ends after what is under way.
 func (s *session) endInOrder() {
-	if s.state != relaying {
+	switch s.state {
+	case relaying:
+		s.endedBy(reason.Draining)
+		s.relay.CloseFlush()
+	case streaming:
+		s.endedBy(reason.Draining)
+		s.takeKept(s.c)
+		s.clientEnds()
+		s.c.CloseAfterFlush(flushTimeout)
+	default:
 		s.abort(reason.Draining)
-		return
 	}
-	s.endedBy(reason.Draining)
-	s.relay.CloseFlush()
 }

@@ -1,6 +1,8 @@
 package tcp
 
 import (
+	"time"
+
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/reason"
@@ -14,7 +16,7 @@ import (
 //	client                                    stream
 //	bytes -> Write, paused while it is Full   data -> client, not credited while the client is slow
 //	FIN   -> END_STREAM                       END_STREAM, trailers -> FIN
-//	gone  -> reset                            reset -> what is left, then closed
+//	gone  -> what is left, then reset         reset -> what is left, then closed
 
 var _ tunnel.Owner = (*attempt)(nil)
 
@@ -103,7 +105,11 @@ func (s *session) pauseClient(c *engine.Conn) {
 // OnTunnelRoom lets the client go on.
 func (t *attempt) OnTunnelRoom(*tunnel.Stream) {
 	s := (*session)(t)
-	if !s.waits || s.c == nil {
+	if s.state == emptying {
+		s.end(reason.SessionEnded, 0)
+		return
+	}
+	if !s.waits {
 		return
 	}
 	s.waits = false
@@ -126,13 +132,21 @@ func (t *attempt) OnTunnelData(_ *tunnel.Stream, p []byte, end bool) {
 }
 
 func (s *session) fromTunnel(p []byte, end bool) {
-	if s.state != streaming || s.c == nil {
+	switch {
+	case len(p) > 0 && (s.state == emptying || s.state == streaming && s.c.WriteFailed()):
+		s.end(reason.SessionDownstreamReset, 0) // for nobody (TCP-51)
+		return
+	case s.state != streaming:
 		return
 	}
 	s.touch()
 	s.moved[1] += uint64(len(p))
 	if len(p) > 0 {
 		s.c.Write(p)
+	}
+	if s.c.WriteFailed() && s.stream.Pending() > 0 {
+		s.endedBy(reason.SessionDownstreamReset) // OnClosed follows when it is read again
+		s.flush()
 	}
 	if end {
 		s.c.CloseWrite()
@@ -175,18 +189,85 @@ func (t *attempt) OnTunnelReset(_ *tunnel.Stream, why string) {
 	switch s.state {
 	case asking:
 		s.refused()
+	case emptying:
+		s.end(reason.SessionUpstreamReset, 0)
 	case streaming:
-		s.endpoint.Load.RqActive--
+		if s.c.WriteClosed() { // the server had ended its direction: it wants no more (RFC 9113 8.1)
+			s.endedBy(reason.SessionEnded)
+		}
 		s.endedBy(reason.SessionUpstreamReset)
+		s.streamOver()
 		s.state = closing
-		s.c.CloseAfterFlush(0)
+		wait := time.Duration(0)
+		if s.c.Buffered() > 0 { // TCP-53
+			wait = flushTimeout
+		}
+		s.c.CloseAfterFlush(wait)
 	}
 }
 
-// streamOver settles a stream whose client is gone.
+// streamOver settles a stream that is over.
 func (s *session) streamOver() {
-	if s.state == streaming {
+	if s.state == streaming || s.state == emptying {
 		s.endpoint.Load.RqActive--
 	}
+	if s.flushing {
+		s.flushing = false
+		s.a.w.Stats.GaugeAdd(s.cfg.stats.UpstreamFlushActive, -1)
+	}
 	s.dropStream()
+}
+
+// empty says whether the stream of a session whose client closed is still to get bytes: it gets them before
+// it is closed too. Not where the close was this side's doing (TCP-52), but for the end of a drain.
+func (s *session) empty(c *engine.Conn, r engine.CloseReason) bool {
+	ours := r != engine.PeerClosed && r != engine.PeerReset && r != engine.IOError
+	if s.state != streaming || ours && s.why != reason.Draining {
+		return false
+	}
+	s.takeKept(c)
+	if r == engine.PeerClosed {
+		s.clientEnds()
+	}
+	if s.stream.Pending() == 0 {
+		return false
+	}
+	s.stream.Full() // so that OnTunnelRoom follows
+	s.state, s.unsent = emptying, s.stream.Pending()
+	if !ours {
+		s.flush()
+	}
+	s.touch()
+	s.arm()
+	return true
+}
+
+// takeKept gives the stream what was read of the client and waits in its connection, which closes.
+func (s *session) takeKept(c *engine.Conn) {
+	if rest := c.KeptView(); len(rest) > 0 && !s.sentEnd {
+		s.moved[0] += uint64(len(rest))
+		s.stream.Write(rest, false)
+	}
+}
+
+// flush counts that the client is gone, by no doing of this side, while bytes of it are under way.
+func (s *session) flush() {
+	if s.flushing {
+		return
+	}
+	s.flushing = true
+	s.a.w.Stats.Inc(s.cfg.stats.UpstreamFlushTotal)
+	s.a.w.Stats.GaugeAdd(s.cfg.stats.UpstreamFlushActive, 1)
+	s.touch()
+	s.arm()
+}
+
+// flushMoves says whether a flush got on since the last look, and gives it as long again.
+func (s *session) flushMoves() bool {
+	if s.state != emptying || s.stream.Pending() >= s.unsent {
+		return false
+	}
+	s.unsent = s.stream.Pending()
+	s.touch()
+	return true
 }

@@ -133,6 +133,13 @@ func (s *Stream) reset(_ http2.ErrCode, e http2.Err) {
 	o.OnTunnelReset(s, e.String())
 }
 
+// Charge brings the statistics of the connection's bytes up to date; they are its tunnels' together.
+func (s *Stream) Charge() {
+	if s.c != nil && s.c.mc != nil {
+		s.c.charge()
+	}
+}
+
 // Pending returns how many bytes wait for a window.
 func (s *Stream) Pending() int { return s.tx.Len() }
 

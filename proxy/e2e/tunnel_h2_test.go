@@ -1,0 +1,174 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
+)
+
+// tunnelServer is an HTTP/2 server whose frames the test writes: its connections come in the order they
+// were made, with the preface read and the settings acknowledged.
+func tunnelServer(t testing.TB, settings ...http2.Setting) (harness.Origin, <-chan *h2Wire) {
+	t.Helper()
+	wires := make(chan *h2Wire, 8)
+	return harness.NewRaw(t, func(p *harness.Peer) {
+		if _, err := io.CopyN(io.Discard, p.In, int64(len(http2.ClientPreface))); err != nil {
+			return
+		}
+		w := &h2Wire{t: t, Conn: p.TCPConn, Framer: http2.NewFramer(p.TCPConn, p.In)}
+		w.SetMaxReadFrameSize(1 << 20)
+		w.enc = hpack.NewEncoder(&w.text)
+		w.dec = hpack.NewDecoder(4096, nil)
+		_ = w.WriteSettings(settings...)
+		_ = w.WriteSettingsAck()
+		wires <- w
+		<-p.Stopped()
+	}), wires
+}
+
+// answer sends a response head.
+func (w *h2Wire) answer(id uint32, end bool, words ...string) {
+	w.t.Helper()
+	w.deadline()
+	w.must(w.WriteHeaders(headersH2(id, w.block(append([]string{":status=200"}, words...)...), end)))
+}
+
+// take reads n bytes of data of a stream, or all to its end when n is negative.
+func (w *h2Wire) take(id uint32, n int) (got []byte, ended bool) {
+	w.t.Helper()
+	for !ended && (n < 0 || len(got) < n) {
+		w.deadline()
+		f, err := w.ReadFrame()
+		w.must(err)
+		if d, ok := f.(*http2.DataFrame); ok && d.StreamID == id {
+			got, ended = append(got, d.Data()...), d.StreamEnded()
+		} else if line := w.line(f); line != "" {
+			w.t.Fatalf("%s after %d bytes of stream %d", line, len(got), id)
+		}
+	}
+	return got, ended
+}
+
+const firstWindow = 65535 // of a stream and of a connection, until more is given
+
+// waitingClient is a session whose client has sent more than the server's window takes, and its FIN when
+// it ends; the server has answered the tunnel.
+func waitingClient(t *testing.T, ends, answerEnds bool, more ...string) (p *harness.Proxy, c *harness.Client, w *h2Wire, sent []byte) {
+	t.Helper()
+	o, wires := tunnelServer(t)
+	p = encapsulator(t, o, true, "hostname: h:1", append(more, "max_early_data_bytes: 200000")...)
+	c = p.Dial()
+	sent = tunnelBytes(100_000)
+	c.Send(string(sent))
+	if ends {
+		c.Finish()
+	}
+	harness.Eventually(t, "the proxy to have it all", func() bool {
+		return p.Stat("tcp.in.downstream_cx_rx_bytes_total") == int64(len(sent))
+	})
+	w = <-wires
+	w.want("head 1 :method=CONNECT :authority=h:1")
+	w.answer(1, answerEnds)
+	got, _ := w.take(1, firstWindow)
+	if !bytes.Equal(got, sent[:firstWindow]) {
+		t.Fatal("the first bytes differ")
+	}
+	return p, c, w, sent
+}
+
+// TCP-50, TCP-51: both sides have ended while bytes of the client wait for the server's window: they
+// still arrive, and the END_STREAM behind them.
+func TestTCP51TunnelIsFlushed(t *testing.T) {
+	p, c, w, sent := waitingClient(t, true, true)
+	c.WantEnd()
+	c.Close()
+	harness.Eventually(t, "the flush", func() bool { return p.Stat("tcp.in.upstream_flush_active") == 1 })
+	w.must(w.WriteWindowUpdate(0, 1<<20))
+	w.must(w.WriteWindowUpdate(1, 1<<20))
+	got, ended := w.take(1, -1)
+	if !ended || !bytes.Equal(got, sent[firstWindow:]) {
+		t.Errorf("%d bytes of %d, ended %v", len(got), len(sent)-firstWindow, ended)
+	}
+	p.WantLines(fmt.Sprint("TcpConnectionEnd - - ", len(sent), " 0 origin"))
+	p.WantStats(harness.Stats{
+		"tcp.in.upstream_flush_total": 1, "tcp.in.upstream_flush_active": 0, "tcp.in.idle_timeout": 0,
+		"cluster.origin.upstream_rq_active": 0, "cluster.origin.http2.pending_send_bytes": 0, "cluster.origin.http2.streams_active": 0,
+	})
+}
+
+// TCP-51, TCP-60: a flush that does not get on ends with the idle timeout.
+func TestTCP51TunnelFlushIsBounded(t *testing.T) {
+	p, c, w, _ := waitingClient(t, true, true, "idle_timeout: 0.3s")
+	c.WantEnd()
+	c.Close()
+	w.want("reset 1 CANCEL")
+	p.WantLines("TcpConnectionEnd - tcp_session_idle_timeout 100000 0 origin")
+	p.WantStats(harness.Stats{
+		"tcp.in.upstream_flush_total": 1, "tcp.in.upstream_flush_active": 0, "tcp.in.idle_timeout": 1, "cluster.origin.http2.pending_send_bytes": 0,
+	})
+}
+
+// TCP-51: the same for a client that was reset, of which a write tells.
+func TestTCP51TunnelFlushAfterReset(t *testing.T) {
+	lost := func(t *testing.T) (*harness.Proxy, *h2Wire, []byte) {
+		p, c, w, sent := waitingClient(t, false, false)
+		c.Reset()
+		for p.Stat("tcp.in.upstream_flush_active") == 0 { // until a write fails
+			w.must(w.WriteData(1, false, []byte("x")))
+			harness.Eventually(t, "the byte to be there", func() bool { return p.Stat("cluster.origin.upstream_cx_rx_bytes_total") > 0 })
+		}
+		return p, w, sent
+	}
+	t.Run("taken", func(t *testing.T) {
+		p, w, sent := lost(t)
+		w.must(w.WriteWindowUpdate(0, 1<<20))
+		w.must(w.WriteWindowUpdate(1, 1<<20))
+		got, _ := w.take(1, len(sent)-firstWindow)
+		if !bytes.Equal(got, sent[firstWindow:]) {
+			t.Error("the rest differs")
+		}
+		w.want("reset 1 CANCEL")
+		if line := p.AwaitLines(1)[0]; !strings.Contains(line, "DC") {
+			t.Error(line)
+		}
+		p.WantStats(harness.Stats{"tcp.in.upstream_flush_total": 1, "tcp.in.upstream_flush_active": 0})
+	})
+	t.Run("upstream sends", func(t *testing.T) {
+		p, w, _ := lost(t)
+		w.must(w.WriteData(1, false, []byte("for nobody")))
+		w.want("reset 1 CANCEL")
+		p.AwaitLines(1)
+		p.WantStats(harness.Stats{
+			"tcp.in.upstream_flush_total": 1, "tcp.in.upstream_flush_active": 0, "cluster.origin.http2.pending_send_bytes": 0,
+		})
+	})
+}
+
+// TCP-51: the server ends a session that is being flushed.
+func TestTCP51TunnelFlushIsReset(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		p, c, w, _ := waitingClient(t, true, true)
+		c.WantEnd()
+		c.Close()
+		harness.Eventually(t, "the flush", func() bool { return p.Stat("tcp.in.upstream_flush_active") == 1 })
+		if gone {
+			_ = w.Conn.Close()
+		} else {
+			w.must(w.WriteRSTStream(1, http2.ErrCodeCancel))
+		}
+		if line := p.AwaitLines(1)[0]; !strings.Contains(line, "UC") {
+			t.Error(line)
+		}
+		p.WantStats(harness.Stats{
+			"tcp.in.upstream_flush_total": 1, "tcp.in.upstream_flush_active": 0, "cluster.origin.http2.pending_send_bytes": 0,
+			"cluster.origin.upstream_rq_active": 0,
+		})
+	}
+}
