@@ -91,6 +91,14 @@ func TestTCPUpstreamProxyHeader(t *testing.T) {
 	}
 }
 
+func listTLVs(list proxyproto.TLVs) string {
+	var got []string
+	for kind, value, ok := list.Next(); ok; kind, value, ok = list.Next() {
+		got = append(got, fmt.Sprintf("%x=%s", kind, value))
+	}
+	return strings.Join(got, " ")
+}
+
 // Which TLVs an upstream header of version 2 has: the cluster's own, those of the client that may pass,
 // the filter's by its merge policy.
 func TestTCPUpstreamProxyTLVs(t *testing.T) {
@@ -144,11 +152,7 @@ func TestTCPUpstreamProxyTLVs(t *testing.T) {
 			if st != proxyproto.Done || n != len(all) || h.Source != netip.MustParseAddrPort("10.0.0.1:1") {
 				t.Fatalf("%q is %v with %d bytes, from %v", all, st, n, h.Source)
 			}
-			var got []string
-			for kind, value, ok := h.TLVs.Next(); ok; kind, value, ok = h.TLVs.Next() {
-				got = append(got, fmt.Sprintf("%x=%s", kind, value))
-			}
-			if s := strings.Join(got, " "); s != tc.want {
+			if s := listTLVs(h.TLVs); s != tc.want {
 				t.Errorf("the TLVs are %q, want %q", s, tc.want)
 			}
 		})

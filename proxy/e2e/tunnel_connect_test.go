@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/sluiceproxy/sluice/codec/proxyproto"
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
 )
 
@@ -319,6 +321,50 @@ func TestUP48ProxyHeader(t *testing.T) {
 		t.Errorf("%q", line)
 	}
 	wantEcho(t, w.Conn, w.In, "after it")
+}
+
+// UP-48: version 2, with TLVs of the configuration and those of the client's own header that pass.
+func TestUP48ProxyHeaderWithTLVs(t *testing.T) {
+	const passAll = "pass_through_tlvs: { match_type: INCLUDE_ALL }"
+	received := proxyV2("10.0.0.1:1", "10.0.0.2:2", "\xe0", "first", "\xe0", "second", "\xe1", "other")
+	for name, tc := range map[string]struct{ config, want string }{
+		"none":             {"", ""},
+		"all":              {passAll, "e0=first e0=second e1=other"},
+		"some":             {"pass_through_tlvs: { match_type: INCLUDE, tlv_type: [0xe1] }", "e1=other"},
+		"its own":          {"added_tlvs: [{ type: 0xd0, value: T1dO }]", "d0=OWN"},
+		"its own first":    {passAll + ", added_tlvs: [{ type: 0xe0, value: T1dO }]", "e0=OWN e1=other"},
+		"its own, as text": {"added_tlvs: [{ type: 0xd1, format_string: { text_format_source: { inline_string: \"%REQ(:AUTHORITY)%\" } } }]", "d1=host.example:443"},
+		"its own, empty":   {"added_tlvs: [{ type: 0xd1, format_string: { text_format_source: { inline_string: \"%REQ(X-NOT)%\" }, omit_empty_values: true } }]", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := make(chan string, 1)
+			o := harness.NewRaw(t, func(p *harness.Peer) {
+				all, _ := io.ReadAll(p.In)
+				got <- string(all)
+			})
+			top := one(o)
+			top.Routes = strings.Replace(connectRoute, "connect_config: {}", "connect_config: { proxy_protocol_config: { version: V2, "+tc.config+" } }", 1)
+			top.Listener = "listener_filters:\n" + proxyProtocol(passAll)
+			p := harness.Start(t, top)
+			w := harness.DialWire(t, "tcp", p.Addr)
+			w.Send(received + askConnect)
+			if m := w.ReadHead(); m.Status() != 200 {
+				t.Error(m.Start)
+			}
+			w.Send("payload")
+			_ = w.Conn.(interface{ CloseWrite() error }).CloseWrite()
+			w.WantClosed()
+			all := <-got
+			var h proxyproto.Header
+			n, st := proxyproto.Parse([]byte(all), 1<<16, &h)
+			if st != proxyproto.Done || all[n:] != "payload" || h.Source != netip.MustParseAddrPort("10.0.0.1:1") || h.Destination != netip.MustParseAddrPort("10.0.0.2:2") {
+				t.Fatalf("%q is %v with %d bytes, from %v to %v", all, st, n, h.Source, h.Destination)
+			}
+			if s := listTLVs(h.TLVs); s != tc.want {
+				t.Errorf("the TLVs are %q, want %q", s, tc.want)
+			}
+		})
+	}
 }
 
 // UP-49: the client's end is the origin's FIN; the origin's ends the whole.

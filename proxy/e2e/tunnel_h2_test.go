@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/sluiceproxy/sluice/proxy"
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
 )
 
@@ -171,4 +172,79 @@ func TestTCP51TunnelFlushIsReset(t *testing.T) {
 			"cluster.origin.upstream_rq_active": 0,
 		})
 	}
+}
+
+// TCP-44, TCP-53: a server that has ended its direction and then resets the stream ended in order; one that
+// resets it before did not. Either way the client gets what came.
+func TestTCP44ResetOfTheStream(t *testing.T) {
+	for _, row := range []struct {
+		end  bool
+		line string
+	}{{true, "TcpConnectionEnd - - 4 4 origin"}, {false, "TcpConnectionEnd UC upstream_connection_termination 4 4 origin"}} {
+		o, wires := tunnelServer(t)
+		p := encapsulator(t, o, true, "hostname: h:1")
+		c := p.Dial().Send("ping")
+		w := <-wires
+		w.want("head 1 :method=CONNECT :authority=h:1")
+		w.answer(1, false)
+		w.want(`data 1 "ping"`)
+		w.must(w.WriteData(1, row.end, []byte("pong")))
+		w.must(w.WriteRSTStream(1, http2.ErrCodeNo))
+		if rest, err := c.Rest(); rest != "pong" || err != nil {
+			t.Errorf("%q, %v", rest, err)
+		}
+		c.Close()
+		p.WantLines(row.line)
+	}
+}
+
+// TCP-40: what the answer to a tunnel over HTTP/2 says, and its trailers, can be had in logs. A CONNECT has
+// no trailers (RFC 9113 8.5), so it takes a POST.
+func TestTCP40PropagatedTrailers(t *testing.T) {
+	for _, on := range []bool{true, false} {
+		o, wires := tunnelServer(t)
+		p := harness.StartTCP(t, harness.TCPTopology{
+			Clusters:  []harness.Cluster{{Name: "origin", Origins: []harness.Origin{o}, Fields: h2Cluster}},
+			Proxy:     fmt.Sprintf("tunneling_config: { hostname: h, use_post: true, post_path: /up, propagate_response_headers: %v, propagate_response_trailers: %v }", on, on),
+			LogFormat: "%FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:PLAIN)% | %FILTER_STATE(envoy.tcp_proxy.propagate_response_trailers:PLAIN)%",
+		})
+		c := p.Dial()
+		w := <-wires
+		w.want("head 1 :method=POST :scheme=http :path=/up :authority=h")
+		w.answer(1, false, "x-told=yes")
+		c.Send("ping").Finish()
+		w.want(`data 1 "ping"`, `data 1 "" end`)
+		w.must(w.WriteData(1, false, []byte("pong")))
+		w.must(w.WriteHeaders(headersH2(1, w.block("x-sum=4", "x-more=no"), true)))
+		if rest, err := c.Rest(); rest != "pong" || err != nil { // TCP-44: trailers are a FIN
+			t.Errorf("%q, %v", rest, err)
+		}
+		c.Close()
+		want := "- | -"
+		if on {
+			want = ":status: 200, x-told: yes | x-sum: 4, x-more: no"
+		}
+		p.WantLines(want)
+	}
+}
+
+// check_drain_close ends a session through a tunnel too, after what is under way.
+func TestTCPCheckDrainCloseOfATunnel(t *testing.T) {
+	p, c, w, sent := waitingClient(t, false, false, "check_drain_close: true")
+	w.must(w.WriteData(1, false, []byte("down")))
+	c.WantText("down")
+	p.Server.DrainListeners(proxy.ListenerDrain{Graceful: true, SkipExit: true})
+	_ = c.WantEnd()
+	c.Close()
+	w.must(w.WriteWindowUpdate(0, 1<<20))
+	w.must(w.WriteWindowUpdate(1, 1<<20))
+	got, ended := w.take(1, -1)
+	if !ended || !bytes.Equal(got, sent[firstWindow:]) {
+		t.Errorf("%d bytes of %d, ended %v", len(got), len(sent)-firstWindow, ended)
+	}
+	w.want("reset 1 CANCEL")
+	if line := p.AwaitLines(1)[0]; !strings.HasPrefix(line, lineDrained) {
+		t.Error(line)
+	}
+	p.WantStats(harness.Stats{"tcp.in.upstream_flush_total": 0, "cluster.origin.http2.pending_send_bytes": 0})
 }
