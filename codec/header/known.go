@@ -49,6 +49,7 @@ const (
 	XEnvoyDecoratorOperation
 	XEnvoyDownstreamServiceCluster
 	XEnvoyDownstreamServiceNode
+	XEnvoyDropOverload
 	XEnvoyExpectedRqTimeoutMs
 	XEnvoyExternalAddress
 	XEnvoyForceTrace
@@ -98,6 +99,7 @@ var knownNames = [numKnown]string{
 	XEnvoyDecoratorOperation:           "x-envoy-decorator-operation",
 	XEnvoyDownstreamServiceCluster:     "x-envoy-downstream-service-cluster",
 	XEnvoyDownstreamServiceNode:        "x-envoy-downstream-service-node",
+	XEnvoyDropOverload:                 "x-envoy-drop-overload",
 	XEnvoyExpectedRqTimeoutMs:          "x-envoy-expected-rq-timeout-ms",
 	XEnvoyExternalAddress:              "x-envoy-external-address",
 	XEnvoyForceTrace:                   "x-envoy-force-trace",

@@ -18,6 +18,8 @@ type Cluster struct {
 	// Budgets and Sizes are what track_cluster_stats asks for (ROUTER-84); nil: not asked for.
 	Budgets *stats.TimeoutBudgetStats
 	Sizes   *stats.RequestResponseSizeStats
+	// Drops decides which requests are dropped (drop_overloads); nil: none.
+	Drops *Drops
 	// Breakers are the circuit breakers by priority: conf.PriorityDefault, PriorityHigh.
 	// Connections are counted through Host.Breaker.
 	Breakers [2]*Breaker
@@ -87,6 +89,9 @@ func makeCluster(c *conf.Cluster, s surroundings) *Cluster {
 	}
 	if c.TrackRequestResponseSizes {
 		k.Sizes = stats.NewRequestResponseSizeStats(r, name)
+	}
+	if c.DropOverload.Numerator > 0 {
+		k.Drops = &Drops{Stats: stats.NewDropOverloadStats(r, name), share: c.DropOverload, limit: s.runtime.Uint("load_balancing_policy.drop_overload_limit", 100)}
 	}
 	if c.SlowStart != nil {
 		k.slow = &slowStart{window: int64(c.SlowStart.Window), min: c.SlowStart.MinPercent / 100, aggression: k.knobs.aggression}

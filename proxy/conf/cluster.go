@@ -90,6 +90,9 @@ type Cluster struct {
 	OriginalDst *OriginalDstOptions
 	// HealthCheck probes each host; nil: a host is as healthy as its configuration says.
 	HealthCheck *HealthCheck
+	// DropOverload is the share of HTTP requests that are answered 503 in the cluster's place
+	// (drop_overloads of load_assignment.policy); a numerator of 0: none.
+	DropOverload Fraction
 	// TrackTimeoutBudgets and TrackRequestResponseSizes are of track_cluster_stats: histograms that cost a
 	// little for each attempt.
 	TrackTimeoutBudgets, TrackRequestResponseSizes bool

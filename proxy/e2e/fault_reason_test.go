@@ -84,6 +84,8 @@ var elsewhere = map[reason.Reason]string{
 	reason.RetryBufferOverflow: "TestROUTER62ABodyThatIsTooLargeForRetries: needs a request that goes on between two tries",
 	reason.InvalidEnvoyHeader:  "TestStrictCheckHeaders: its details name the header",
 	reason.MaintenanceMode:     "TestMaintenanceMode: needs a runtime key",
+	reason.OverloadDropped:     "TestDropOverloadsKeepsAShareFromTheCluster: a matter of chance",
+	reason.AllOverloadDropped:  "TestDropOverloadsOfEverything: needs a policy of the load assignment",
 	reason.FilterReply:         "TestFiltersMayReplyAtAnyEvent: needs a filter of an embedder",
 	reason.RequestTooLarge:     "TestBufferFilterAnswers413AndSendsLengths: needs the filter",
 	reason.ResponseTooLarge:    "TestResponsesThatFiltersKeepAreBounded: needs a filter that keeps responses",

@@ -190,4 +190,12 @@ func (c *compiler) commonBalancing(m *clusterv3.Cluster, at place, out *conf.Clu
 	policy := m.GetLoadAssignment().GetPolicy()
 	out.Overprovisioning = number(policy.GetOverprovisioningFactor(), out.Overprovisioning)
 	out.WeightedPriorityHealth = policy.GetWeightedPriorityHealth()
+	drops := at.field("load_assignment").field("policy").field("drop_overloads")
+	for i, d := range policy.GetDropOverloads() {
+		if i > 0 {
+			c.errs.at(drops.index(i), "not supported: more than one; add up their shares")
+			break
+		}
+		out.DropOverload = fraction(d.GetDropPercentage())
+	}
 }

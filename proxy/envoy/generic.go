@@ -127,6 +127,7 @@ func (c *compiler) genericAction(m *actionv3.RouteAction, at place, proxy *conf.
 		case c.clusters[out.Cluster] == nil:
 			c.warn(here, "there is no cluster %s: requests are answered with cluster_not_found", shorten(out.Cluster))
 		}
+		c.dropsNothing(out.Cluster, here)
 	case *actionv3.RouteAction_WeightedClusters:
 		c.genericWeights(m.GetWeightedClusters(), at.field("weighted_clusters"), out)
 	default:
@@ -181,6 +182,7 @@ func (c *compiler) genericWeights(m *routev3.WeightedCluster, at place, out *con
 		case c.clusters[w.GetName()] == nil:
 			c.warn(here.field("name"), "there is no cluster %s: requests are answered with cluster_not_found", shorten(w.GetName()))
 		}
+		c.dropsNothing(w.GetName(), here.field("name"))
 		if w.GetWeight() == nil {
 			c.errs.at(here.field("weight"), "is required")
 		}

@@ -136,7 +136,13 @@ var endpointSupport = []messageSupport{
 	},
 	{
 		message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
-		fields:  "overprovisioning_factor weighted_priority_health",
+		fields:  "overprovisioning_factor weighted_priority_health drop_overloads",
+		hints:   map[string]string{"drop_overloads": "at most one; HTTP requests only"},
+	},
+	{
+		message: "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload",
+		fields:  "drop_percentage",
+		muted:   map[string]string{"category": "it names the drop in load reports, which are not part of this version"},
 	},
 	{
 		message: "envoy.config.endpoint.v3.LbEndpoint",

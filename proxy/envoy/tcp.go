@@ -71,6 +71,7 @@ func (c *compiler) tcpClusters(m *tcpv3.TcpProxy, at place, before []conf.Networ
 		default:
 			c.errs.at(here, "there is no cluster %s", shorten(out.Cluster))
 		}
+		c.dropsNothing(out.Cluster, here)
 		return
 	}
 	list := at.field("weighted_clusters").field("clusters")
@@ -80,6 +81,7 @@ func (c *compiler) tcpClusters(m *tcpv3.TcpProxy, at place, before []conf.Networ
 		if c.clusters[w.GetName()] == nil && out.OnDemand == nil {
 			c.errs.at(here.field("name"), "there is no cluster %s", shorten(w.GetName()))
 		}
+		c.dropsNothing(w.GetName(), here.field("name"))
 		sum += uint64(w.GetWeight())
 		out.Weighted = append(out.Weighted, conf.WeightedCluster{
 			Name: w.GetName(), Weight: w.GetWeight(),
@@ -88,6 +90,13 @@ func (c *compiler) tcpClusters(m *tcpv3.TcpProxy, at place, before []conf.Networ
 	}
 	if sum > 1<<32-1 {
 		c.errs.at(list, "the weights add up to %d; the limit is %d", sum, uint32(1<<32-1))
+	}
+}
+
+// dropsNothing looks at whether a cluster of what is not HTTP would drop requests.
+func (c *compiler) dropsNothing(name string, at place) {
+	if cluster := c.clusters[name]; cluster != nil && cluster.DropOverload.Numerator > 0 {
+		c.warn(at, "drop_overloads of %s has no effect here: it is for HTTP requests", shorten(name))
 	}
 }
 

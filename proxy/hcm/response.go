@@ -226,6 +226,9 @@ func (st *stream) reply(r reason.Reason, status uint16, body, location []byte) {
 	if e.Overloaded && !st.cfg.conf.Router.SuppressEnvoyHeaders {
 		h.SetString(header.XEnvoyOverloaded, "true")
 	}
+	if e.Dropped && !st.cfg.conf.Router.SuppressEnvoyHeaders {
+		h.SetString(header.XEnvoyDropOverload, "true")
+	}
 	if vh := st.route.VirtualHost; vh != nil && vh.Config.IncludeAttemptCountInResponse && st.info.Attempts > 0 {
 		st.setAttemptCount(h)
 	}

@@ -65,7 +65,7 @@ func (st *stream) forward() {
 	st.cluster = u
 	st.info.UpstreamCluster = u.C.Conf.StatName
 	st.info.UpstreamClusterRaw = u.C.Conf.Name
-	if st.sheds(u) {
+	if st.sheds(u) || u.C.Drops != nil && st.drops(u) {
 		return
 	}
 	st.routeTimers(action)
@@ -105,6 +105,21 @@ func (st *stream) sheds(u *worker.Upstream) bool {
 	}
 	st.w.Stats.Inc(u.C.Stats.UpstreamRqMaintenanceMode)
 	st.sendLocalReply(reason.MaintenanceMode, 0, nil)
+	return true
+}
+
+// drops answers the share of requests that drop_overloads keeps from the cluster.
+func (st *stream) drops(u *worker.Upstream) bool {
+	drop, all := u.C.Drops.Next(st.w.Random.Uint64())
+	if !drop {
+		return false
+	}
+	st.w.Stats.Inc(u.C.Drops.Stats.UpstreamRqDropOverload)
+	r := reason.OverloadDropped
+	if all {
+		r = reason.AllOverloadDropped
+	}
+	st.sendLocalReply(r, 0, nil)
 	return true
 }
 

@@ -200,6 +200,8 @@ const (
 	RetryBufferOverflow
 	InvalidEnvoyHeader
 	MaintenanceMode
+	OverloadDropped
+	AllOverloadDropped
 	numReasons
 )
 
@@ -219,6 +221,8 @@ type Entry struct {
 	Upstream bool
 	// Overloaded adds x-envoy-overloaded to the reply.
 	Overloaded bool
+	// Dropped adds x-envoy-drop-overload to the reply.
+	Dropped bool
 	// Close ends the downstream HTTP/1 connection after the reply (HC-31).
 	Close bool
 	// Sentence tells a person what happened and what to look at.
@@ -546,6 +550,14 @@ var Table = [numReasons]Entry{
 	MaintenanceMode: {
 		Name: "maintenance_mode", Flag: UpstreamOverflow, Status: 503, Details: "maintenance_mode", Body: "maintenance mode", Upstream: true, Overloaded: true,
 		Sentence: "The cluster is in maintenance for this share of requests (runtime upstream.maintenance_mode.<cluster>).",
+	},
+	OverloadDropped: {
+		Name: "overload_dropped", Flag: DropOverload, Status: 503, Details: "drop_overload", Body: "drop overload", Upstream: true, Dropped: true,
+		Sentence: "The cluster's drop_overloads keeps this share of its requests from the endpoints.",
+	},
+	AllOverloadDropped: {
+		Name: "all_overload_dropped", Flag: UnconditionalDropOverload, Status: 503, Details: "unconditional_drop_overload", Body: "unconditional drop overload",
+		Upstream: true, Dropped: true, Sentence: "The cluster's drop_overloads keeps all of its requests from the endpoints.",
 	},
 	Stopped: {Name: "stopped", Flag: LocalReset, Details: "local_reset", Sentence: "The proxy stopped."},
 }

@@ -50,6 +50,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 	g.StatPrefix = "LISTENER"
 	c := conf.NewCluster("CLUSTER", netip.MustParseAddrPort("127.0.0.1:1"))
 	c.Breakers[0].TrackRemaining, c.Breakers[1].TrackRemaining = true, true
+	c.DropOverload = conf.Fraction{Numerator: 1, Denominator: 100}
 	c.TrackTimeoutBudgets, c.TrackRequestResponseSizes = true, true
 	clusters := []*conf.Cluster{c}
 	for name, lb := range map[string]conf.LBPolicy{"ring": conf.RingHash, "maglev": conf.Maglev} {
@@ -100,7 +101,9 @@ Names are Envoy's. The admin interface serves them at ` + "`/stats`" + ` under t
 Besides these, responses are counted by status as they occur: ` + "`cluster.<cluster>.upstream_rq_<code>`" + `, and
 ` + "`upstream_rq_<code>`, `upstream_rq_<n>xx`, `upstream_rq_completed` and `upstream_rq_time` below `canary.`, `internal.`" + `
 and ` + "`external.`" + `. ` + "`remaining_*`" + ` needs track_remaining of the circuit breaker, ` + "`lb_subsets_*`" + ` an
-lb_subset_config with selectors, ` + "`ring_hash_lb.*` and `maglev_lb.*`" + ` that lb_policy.
+lb_subset_config with selectors, ` + "`ring_hash_lb.*` and `maglev_lb.*`" + ` that lb_policy, ` + "`upstream_rq_drop_overload`" + ` a
+drop_overloads, ` + "`upstream_rq_timeout_budget_*`" + ` and the sizes of requests and responses (` + "`upstream_rq_headers_size`" + ` and
+those beside it) a track_cluster_stats.
 `)
 	roots := make([]string, 0, len(rows))
 	for root := range rows {

@@ -121,6 +121,19 @@ func NewRequestResponseSizeStats(r *Registry, statName string) *RequestResponseS
 	return s
 }
 
+// DropOverloadStats counts the requests that drop_overloads kept from a cluster that has it. Envoy counts
+// them for load reports only.
+type DropOverloadStats struct {
+	UpstreamRqDropOverload Counter `stat:"upstream_rq_drop_overload"`
+}
+
+// NewDropOverloadStats registers cluster.<statName>.upstream_rq_drop_overload.
+func NewDropOverloadStats(r *Registry, statName string) *DropOverloadStats {
+	s := new(DropOverloadStats)
+	register(r, "cluster."+Clean(statName)+".", s)
+	return s
+}
+
 // SubsetStats is cluster.<name>.lb_subsets_ (clusters.md 5), of clusters with subsets. What the hosts'
 // metadata moves is cold and counts once, however many loops there are.
 type SubsetStats struct {

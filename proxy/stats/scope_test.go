@@ -142,6 +142,11 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			want: "rq_{headers_size(h),headers_count(h),body_size(h)} rs_{headers_size(h),headers_count(h),body_size(h)}",
 		},
 		{
+			title: "router.md 10, drop_overloads", prefix: "cluster.a_b.",
+			open: func(r *Registry) { NewDropOverloadStats(r, "a:b") },
+			want: "upstream_rq_drop_overload",
+		},
+		{
 			title: "clusters.md 5, subsets", prefix: "cluster.a_b.",
 			open: func(r *Registry) { NewSubsetStats(r, "a:b") },
 			want: "lb_subsets_{active(g),created,removed,selected,fallback,fallback_panic,single_host_per_subset_duplicate(g)}",
@@ -222,7 +227,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 
 // A field's name is the CamelCase of its stat's name, so that code reads like a dashboard.
 func TestFieldsAreNamedAfterTheirStats(t *testing.T) {
-	for _, scope := range []any{HTTPStats{}, HTTP2Stats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, TimeoutBudgetStats{}, RequestResponseSizeStats{}, SubsetStats{}, RingHashStats{}, MaglevStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
+	for _, scope := range []any{HTTPStats{}, HTTP2Stats{}, ListenerHTTPStats{}, ListenerStats{}, ListenerWorkerStats{}, ListenerManagerStats{}, ClusterStats{}, TimeoutBudgetStats{}, RequestResponseSizeStats{}, DropOverloadStats{}, SubsetStats{}, RingHashStats{}, MaglevStats{}, ClusterManagerStats{}, ServerStats{}, RuntimeStats{}, FilesystemStats{}} {
 		typ := reflect.TypeOf(scope)
 		for i := range typ.NumField() {
 			field := typ.Field(i)

@@ -40,6 +40,8 @@ type Cluster struct {
 	Origins []Origin
 	// Fields are further fields of the cluster.
 	Fields string
+	// Policy is the policy of its load assignment: a YAML flow mapping.
+	Policy string
 	// Check is the port the origins' health is checked at; empty: their own.
 	Check string
 	// Labels are the origins' metadata for subsets (envoy.lb), by index: YAML flow mappings.
@@ -116,6 +118,9 @@ func (c *Cluster) yaml() string {
 		b.WriteString(indent(2, c.Fields) + "\n")
 	}
 	fmt.Fprintf(&b, "  load_assignment:\n    cluster_name: %s\n", c.Name)
+	if c.Policy != "" {
+		b.WriteString("    policy: " + c.Policy + "\n")
+	}
 	if len(c.Origins) > 0 {
 		b.WriteString("    endpoints:\n    - lb_endpoints:\n")
 	}
