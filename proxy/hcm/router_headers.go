@@ -58,7 +58,7 @@ func asksRouter(h *header.Head) bool {
 // the headers off: they were for this proxy. One branch for requests that have neither.
 func (st *stream) planTries() {
 	p := st.route.Route.Policies
-	if p == nil && !asksRouter(&st.req) {
+	if p == nil && st.tries == nil && !asksRouter(&st.req) {
 		return
 	}
 	st.planTriesBy(p)

@@ -224,10 +224,12 @@ func (t *tries) follow() {
 	}
 	t.redirects.pending = false
 	st.deadlines[deadlineResponse], st.deadlines[deadlineUpstream] = 0, 0
+	st.managerTimers()
 	st.info.Attempts, st.info.Flags = 0, 0
 	st.att.renew()
 	st.answering = &st.att
 	st.canary, st.rushed, st.clusterStatus = false, false, 0
+	st.altResponse, st.expected, st.altStats = false, false, nil // the headers that asked for them are off
 	st.reroute()
 	st.w.FlushHeads()
 }

@@ -47,6 +47,9 @@ func (t *tries) sendMirrors() {
 	for i := range mirrors {
 		t.st.shadow(&mirrors[i])
 	}
+	if len(mirrors) > 0 && t.st.response != halfHead {
+		t.body.drop() // they were the last who wanted it
+	}
 	clear(mirrors)
 }
 

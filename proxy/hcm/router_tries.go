@@ -84,7 +84,10 @@ func (st *stream) parts() *parts {
 func (st *stream) beginTries(p *route.Policies, perTry, perTryIdle time.Duration, hedge bool) {
 	t := st.tries // of a request that an internal redirect has brought here
 	again := t != nil
-	if !again {
+	if again {
+		t.state.Reset()
+		t.judge.reset()
+	} else {
 		t = st.parts().take(st)
 	}
 	t.policies = p
@@ -196,10 +199,13 @@ func (st *stream) priority() int {
 // (ROUTER-25).
 func (t *tries) open() bool { return t.state.Active() && t.st.response == halfHead && !t.st.localReply }
 
-// settled ends what only a response to come needs: the client gets one now, or part of one.
+// settled ends what only a response to come needs: the client gets one now. Mirrors get the body when it
+// is whole.
 func (t *tries) settled() {
 	t.state.Reset()
-	t.body.drop()
+	if len(t.mirrors) == 0 {
+		t.body.drop()
+	}
 }
 
 // answered judges a response whose head has come to a: true when it goes to the client.
@@ -375,9 +381,14 @@ func (t *tries) free() *attempt {
 	return &s.attempt
 }
 
-// informed notes that an interim response has gone to the client: no retries any more (ROUTER-25).
+// informed notes that an interim response has gone to the client: no retries any more (ROUTER-25). A
+// redirect may still be followed.
 func (t *tries) informed() {
 	t.unschedule()
+	if t.policies != nil && t.policies.Redirect != nil {
+		t.state.Reset()
+		return
+	}
 	t.settled()
 }
 

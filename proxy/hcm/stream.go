@@ -177,14 +177,21 @@ func (st *stream) begin(w *worker.Worker, cfg *Config, d downstream, c *streamin
 	s.Inc(cfg.stats.DownstreamRqTotal)
 	s.GaugeAdd(cfg.stats.DownstreamRqActive, 1)
 	st.lastMove = now
-	if st.idle = cfg.conf.StreamIdleTimeout; st.idle > 0 {
-		st.deadlines[deadlineIdle] = now + int64(st.idle)
-	}
 	if d := cfg.conf.RequestTimeout; d > 0 {
 		st.deadlines[deadlineRequest] = now + int64(d)
 	}
-	if d := cfg.conf.MaxStreamDuration; d > 0 {
-		st.deadlines[deadlineDuration] = now + int64(d)
+	st.managerTimers()
+}
+
+// managerTimers sets the manager's deadlines that a route may put its own in the place of.
+func (st *stream) managerTimers() {
+	c := st.cfg.conf
+	st.deadlines[deadlineIdle], st.deadlines[deadlineDuration] = 0, 0
+	if st.idle = c.StreamIdleTimeout; st.idle > 0 {
+		st.deadlines[deadlineIdle] = st.lastMove + int64(st.idle)
+	}
+	if d := c.MaxStreamDuration; d > 0 {
+		st.deadlines[deadlineDuration] = st.info.Start + int64(d)
 	}
 	st.arm()
 }
