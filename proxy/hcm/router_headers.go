@@ -137,9 +137,7 @@ func parseMs(b []byte) (time.Duration, bool) {
 func (st *stream) prepareUpstream(a *conf.RouteAction, hostname string) {
 	h := &st.req
 	suppress := st.cfg.conf.Router.SuppressEnvoyHeaders
-	if !suppress {
-		st.setExpected()
-	}
+	st.setExpected()
 	if st.route.VirtualHost.Config.IncludeRequestAttemptCount {
 		h.SetString(header.XEnvoyAttemptCount, "1")
 	}
@@ -154,9 +152,6 @@ func (st *stream) prepareUpstream(a *conf.RouteAction, hostname string) {
 // setExpected tells the upstream how long it has: the try's own time, unless it is hedged, else the
 // request's, of which later tries have what is left (router.md 3).
 func (st *stream) setExpected() {
-	if st.expected {
-		return
-	}
 	d := st.info.Timeout
 	if t := st.tries; t != nil {
 		if t.perTry > 0 && !t.hedge {
@@ -167,18 +162,22 @@ func (st *stream) setExpected() {
 			d = min(d, left)
 		}
 	}
-	if d > 0 {
-		var b [20]byte
+	if d <= 0 {
+		return
+	}
+	var b [20]byte
+	if !st.expected && !st.cfg.conf.Router.SuppressEnvoyHeaders {
 		st.req.Set(header.XEnvoyExpectedRqTimeoutMs, strconv.AppendInt(b[:0], int64(d/time.Millisecond), 10))
+	}
+	if a := st.route.Route.Config.Action; a.MaxGRPCTimeout != nil && !a.NewTimeouts && !a.HasMaxStreamDuration && st.isGRPC() {
+		st.req.Set(header.GrpcTimeout, appendGRPCTimeout(b[:0], d))
 	}
 }
 
 // nextHead makes of the request head what the next try's origin gets.
 func (st *stream) nextHead(hostname string, byTimeout bool) {
 	h, vh := &st.req, st.route.VirtualHost.Config
-	if !st.cfg.conf.Router.SuppressEnvoyHeaders {
-		st.setExpected()
-	}
+	st.setExpected()
 	if vh.IncludeRequestAttemptCount {
 		var b [10]byte
 		h.Set(header.XEnvoyAttemptCount, strconv.AppendUint(b[:0], uint64(st.info.Attempts)+1, 10))

@@ -11,7 +11,7 @@ import (
 // The cluster is charged with the status it is to blame for, whatever the client was told in its place.
 func (st *stream) chargeUpstream() {
 	u := st.cluster
-	if u == nil || !st.cfg.conf.Router.DynamicStats || !st.upstreamCharged() {
+	if u == nil || !st.dynamicStats() || !st.upstreamCharged() {
 		return
 	}
 	ms := uint64(0)
@@ -22,6 +22,9 @@ func (st *stream) chargeUpstream() {
 	r := st.charged(st.clusterStatus, ms)
 	u.C.Codes.ChargeResponse(st.w.Stats, &r)
 }
+
+// dynamicStats says whether responses are counted by status; those to health checks are not.
+func (st *stream) dynamicStats() bool { return st.cfg.conf.Router.DynamicStats && !st.info.HealthCheck }
 
 func (st *stream) charged(status uint16, ms uint64) stats.Response {
 	r := stats.Response{Status: status, Ms: ms, Internal: st.internal(), Canary: st.canary, Alt: st.altStats, NoCode: st.noCodeStats()}
@@ -42,14 +45,14 @@ func (st *stream) upstreamCharged() bool {
 
 // chargeRetried counts a response that leads to another try (ROUTER-81).
 func (st *stream) chargeRetried(a *attempt) {
-	if st.cfg.conf.Router.DynamicStats {
+	if st.dynamicStats() {
 		a.endpoint.Upstream().C.Codes.ChargeRetry(st.w.Stats, a.resp.Status, st.noCodeStats())
 	}
 }
 
 // chargeCode counts a response that does not go to the client, because the proxy follows it.
 func (st *stream) chargeCode(a *attempt) {
-	if !st.cfg.conf.Router.DynamicStats {
+	if !st.dynamicStats() {
 		return
 	}
 	r := st.charged(a.resp.Status, uint64(st.w.Loop.Now()-st.info.RequestEnd)/uint64(time.Millisecond))

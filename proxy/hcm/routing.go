@@ -1,6 +1,7 @@
 package hcm
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/sluiceproxy/sluice/codec/header"
@@ -246,4 +247,20 @@ func grpcTimeout(h *header.Head) (time.Duration, bool) {
 		return most, true
 	}
 	return n * unit, true
+}
+
+// appendGRPCTimeout writes d as grpc-timeout does: in the least unit from the millisecond on that keeps to
+// eight digits.
+func appendGRPCTimeout(b []byte, d time.Duration) []byte {
+	unit, name := time.Millisecond, byte('m')
+	for _, next := range [...]struct {
+		unit time.Duration
+		name byte
+	}{{time.Second, 'S'}, {time.Minute, 'M'}, {time.Hour, 'H'}} {
+		if d/unit < 1e8 {
+			break
+		}
+		unit, name = next.unit, next.name
+	}
+	return append(strconv.AppendInt(b, int64(d/unit), 10), name)
 }
