@@ -51,6 +51,9 @@ func (s scoped) Cleanup(f func()) { s.m.cleanups = append(s.m.cleanups, f) }
 func newMachine(t *testing.T, rt *rapid.T, bad netip.AddrPort) *machine {
 	m := &machine{rt: rt, bad: bad, target: &moving{}}
 	o := Options{Target: m.target, MaxRequests: rapid.IntRange(0, 3).Draw(rt, "max requests")}
+	if r := rapid.SampledFrom([]fixedRatio{0, 1, 1.5, 3}).Draw(rt, "preconnect"); r > 0 {
+		o.Preconnect = r
+	}
 	m.f = open(scoped{t, m}, o)
 	m.good = m.f.pool.o.Dial.Addr
 	m.target.addr = m.good

@@ -91,6 +91,9 @@ func NewMux(l *engine.Loop, o MuxOptions) *Mux {
 func (p *Mux) Acquire(r *Request) {
 	if p.waiting.len == 0 && p.first != nil {
 		p.first.lend(r)
+		if p.o.Preconnect != nil {
+			p.preconnect()
+		}
 		return
 	}
 	if p.stopped {
@@ -105,6 +108,9 @@ func (p *Mux) Acquire(r *Request) {
 	p.push(r)
 	p.o.Events.OnPending()
 	p.grow()
+	if p.o.Preconnect != nil {
+		p.preconnect()
+	}
 }
 
 func (p *Mux) push(r *Request) {
@@ -169,11 +175,7 @@ func (p *Mux) assumed() int {
 
 // grow dials until every waiting request has room to come, as far as the breaker allows.
 func (p *Mux) grow() {
-	for !p.stopped && p.arriving*p.assumed() < p.waiting.len {
-		if !p.o.Breaker.TryConnection(p.conns == 0) {
-			p.o.Events.OnConnectionOverflow()
-			return
-		}
+	for !p.stopped && p.arriving*p.assumed() < p.waiting.len && p.mayDial() {
 		p.dial()
 	}
 }

@@ -54,6 +54,9 @@ func (s muxScoped) Cleanup(f func()) { s.m.cleanups = append(s.m.cleanups, f) }
 func newMuxMachine(t *testing.T, rt *rapid.T, bad netip.AddrPort) *muxMachine {
 	m := &muxMachine{rt: rt, bad: bad, target: &moving{}}
 	o := Options{Target: m.target, MaxRequests: rapid.IntRange(0, 4).Draw(rt, "max requests")}
+	if r := rapid.SampledFrom([]fixedRatio{0, 1, 1.5, 3}).Draw(rt, "preconnect"); r > 0 {
+		o.Preconnect = r
+	}
 	m.mux = openMux(muxScoped{t, m}, o)
 	m.m.o.MaxStreams = rapid.IntRange(1, 5).Draw(rt, "max streams")
 	m.either = NewEither(m.pool, m.m)

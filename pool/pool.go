@@ -51,6 +51,8 @@ type Options struct {
 	Breaker Breaker
 	// Events hears what the statistics need; nil: nobody.
 	Events Events
+	// Preconnect has connections made ahead of requests; nil: none are. It does nothing for Exclusive.
+	Preconnect Preconnect
 	// Exclusive dials a connection for each request and uses none twice: for streams of bytes that have
 	// no end a second one could begin after (TCP-18). The breaker then has no exception for a first
 	// connection: a request it has none for fails with Overflow.
@@ -114,6 +116,9 @@ func (p *Pool) Acquire(r *Request) {
 	if p.waiting.len == 0 {
 		if c := p.takeIdle(); c != nil {
 			p.lend(c, r)
+			if p.o.Preconnect != nil {
+				p.preconnect()
+			}
 			return
 		}
 	}
@@ -129,6 +134,9 @@ func (p *Pool) Acquire(r *Request) {
 	p.waiting.push(r, p)
 	p.o.Events.OnPending()
 	p.grow()
+	if p.o.Preconnect != nil {
+		p.preconnect()
+	}
 }
 
 // Cancel takes r back: its owner hears nothing. A connection dialled for it goes
@@ -178,11 +186,7 @@ func (p *Pool) Unused() bool { return p.active+p.waiting.len == 0 }
 // grow dials until every waiting request has a connection to come, as far as
 // the breaker allows.
 func (p *Pool) grow() {
-	for !p.stopped && p.connecting+p.idle < p.waiting.len {
-		if !p.o.Breaker.TryConnection(p.connecting+p.idle+p.active == 0) {
-			p.o.Events.OnConnectionOverflow()
-			return
-		}
+	for !p.stopped && p.connecting+p.idle < p.waiting.len && p.mayDial() {
 		p.dial()
 	}
 }

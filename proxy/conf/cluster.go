@@ -71,6 +71,9 @@ type Cluster struct {
 	ConnectTimeout                time.Duration // 5 s
 	PerConnectionBufferLimitBytes uint32        // 1 MiB
 	MaxRequestsPerConnection      int           // 0 unlimited
+	// PreconnectRatio is how many requests there are connections for, for each that there is, on every loop
+	// (preconnect_policy.per_upstream_preconnect_ratio, to 3); up to 1: for those alone. Not for TCP sessions.
+	PreconnectRatio float64
 	// IdleTimeout of pooled connections (common_http_protocol_options.idle_timeout); 1 h; 0 off.
 	IdleTimeout           time.Duration
 	MaxConnectionDuration time.Duration

@@ -33,6 +33,9 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	if out.PerConnectionBufferLimitBytes == 0 {
 		c.errs.at(at.field("per_connection_buffer_limit_bytes"), "must be greater than 0: buffers are always bounded")
 	}
+	if r := m.GetPreconnectPolicy().GetPerUpstreamPreconnectRatio(); r != nil {
+		out.PreconnectRatio = r.GetValue()
+	}
 	out.WaitForWarm = boolean(m.GetWaitForWarmOnInit(), true)
 	c.balancing(m, at, out)
 	c.endpoints(m, at, out)

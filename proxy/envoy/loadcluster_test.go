@@ -61,7 +61,7 @@ func TestLoadClusterRefuses(t *testing.T) {
 		"an empty file":           {"", "c.yaml:1:1: the configuration is empty"},
 		"a list":                  {"- a\n", "c.yaml:1:1: expected a cluster (a mapping of fields), got a list"},
 		"an unknown field":        {"name: a\nnames: b\n", "c.yaml:2:1: names: unknown field; did you mean name?"},
-		"an unsupported field":    {"name: a\npreconnect_policy: {}\n", "c.yaml:2:1: preconnect_policy: not supported"},
+		"an unsupported field":    {"name: a\nlrs_server: {}\n", "c.yaml:2:1: lrs_server: not supported"},
 		"a broken constraint":     {"connect_timeout: 1s\n", "c.yaml:1:1: name: must not be empty"},
 		"a rule of two fields":    {"name: a\nmaglev_lb_config: {}\n", "c.yaml:2:1: maglev_lb_config: needs lb_policy MAGLEV, not ROUND_ROBIN"},
 		"a constraint within":     {inResponse("connect_timeout: 1s\n"), "c.yaml:5:3: resources[0].name: must not be empty"},

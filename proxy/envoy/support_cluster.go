@@ -10,7 +10,7 @@ var clusterSupport = []messageSupport{
 			"typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config round_robin_lb_config " +
 			"ring_hash_lb_config maglev_lb_config common_lb_config lb_subset_config transport_socket transport_socket_matches protocol_selection upstream_connection_options " +
 			"health_checks outlier_detection load_balancing_policy original_dst_lb_config cleanup_interval " +
-			"close_connections_on_host_health_failure ignore_health_on_host_removal track_timeout_budgets track_cluster_stats",
+			"close_connections_on_host_health_failure ignore_health_on_host_removal track_timeout_budgets track_cluster_stats preconnect_policy",
 		muted: map[string]string{
 			"metadata": onlyFilters,
 		},
@@ -31,6 +31,11 @@ var clusterSupport = []messageSupport{
 		message: "envoy.config.cluster.v3.TrackClusterStats",
 		fields:  "timeout_budgets request_response_sizes",
 		hints:   map[string]string{"per_endpoint_stats": "/clusters of the admin interface has the counts of each endpoint"},
+	},
+	{
+		message: "envoy.config.cluster.v3.Cluster.PreconnectPolicy",
+		fields:  "per_upstream_preconnect_ratio",
+		hints:   map[string]string{"per_upstream_preconnect_ratio": "does nothing for TCP sessions, which have their connections to themselves"},
 	},
 	{message: "envoy.config.cluster.v3.Cluster.TransportSocketMatch", fields: "name match transport_socket"},
 	{message: "envoy.config.cluster.v3.Cluster.RefreshRate", fields: "base_interval max_interval"},

@@ -70,6 +70,14 @@ func (e *Endpoint) Failed(f cluster.Failure, status uint16) { e.Host.Failed(e.Lo
 // Connected is cluster.Host.Connected.
 func (e *Endpoint) Connected(final bool) { e.Host.Connected(e.Load, final) }
 
+// Ratio implements pool.Preconnect: only healthy hosts get connections ahead of requests.
+func (e *Endpoint) Ratio() float64 {
+	if e.Host.Flags().Healthy() {
+		return e.up.C.Conf.PreconnectRatio
+	}
+	return 1
+}
+
 // Upstream returns the cluster's half the endpoint belongs to, and Worker the loop's.
 func (e *Endpoint) Upstream() *Upstream { return e.up }
 
@@ -224,6 +232,9 @@ func (e *Endpoint) options(priority int, alpn []string, wish *Wish) (o pool.Opti
 		Dial:    engine.DialSpec{Network: "tcp", Addr: e.Host.Addr, Path: e.Host.Pipe, Bind: c.BindAddress},
 		Breaker: e.Host.Breaker(priority),
 		Free:    &w.conns,
+	}
+	if c.PreconnectRatio > 1 {
+		o.Preconnect = e
 	}
 	switch {
 	case w.Secure != nil:
