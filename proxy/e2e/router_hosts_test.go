@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -101,11 +102,14 @@ func TestRetryPriorityPreviousPriorities(t *testing.T) {
 	}{{1, "0 1 2 0 1 2 0"}, {2, "0 0 1 1 2 2 0"}} {
 		t.Run(fmt.Sprint(row.frequency), func(t *testing.T) {
 			harness.NoLeaks(t)
+			var mu sync.Mutex
 			var order []string
 			var origins []harness.Origin
 			for i := range 3 {
 				origins = append(origins, harness.NewRecorder(t, func(*harness.Message) string {
-					order = append(order, fmt.Sprint(i)) // one request at a time
+					mu.Lock()
+					order = append(order, fmt.Sprint(i))
+					mu.Unlock()
 					return answered(503)
 				}))
 			}
@@ -119,6 +123,8 @@ func TestRetryPriorityPreviousPriorities(t *testing.T) {
 			if m := ask(t, p, "h", "/a"); m.Status() != 503 {
 				t.Errorf("got %s", m.Head())
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if got := strings.Join(order, " "); got != row.want {
 				t.Errorf("the tries were at priorities %s, want %s", got, row.want)
 			}

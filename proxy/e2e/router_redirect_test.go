@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
@@ -9,8 +10,11 @@ import (
 
 // byPath is an origin whose answers depend on the path, in turn where there are several; 200 elsewhere.
 func byPath(t testing.TB, answers map[string][]string) *harness.Recorder {
+	var mu sync.Mutex
 	n := map[string]int{}
 	return harness.NewRecorder(t, func(m *harness.Message) string {
+		mu.Lock()
+		defer mu.Unlock()
 		path, _, _ := strings.Cut(m.Path(), "?")
 		list := answers[path]
 		if len(list) == 0 {
