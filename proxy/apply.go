@@ -75,10 +75,12 @@ func (s *Server) apply(b *conf.Bootstrap) error {
 		return err
 	}
 	s.runtime.Apply(runtimeLayers(b), b.Node.Cluster)
+	counted := s.virtualStats()
 	s.commit(b, ch)
 	for _, w := range s.workers {
 		s.onLoop(w, func() {}) // requests that were being routed by the old tables are on their way after it
 	}
+	counted.release(s)
 	s.dropProviders(b)
 	return s.clusters.Apply(b.Clusters) // only removes, so it cannot fail
 }
@@ -265,6 +267,11 @@ func (s *Server) undo(ch *change) {
 	for _, t := range ch.made {
 		t.close()
 	}
+	registered := make(virtualStats)
+	for _, p := range append(ch.added, ch.swapped...) {
+		registered.add(p.conf)
+	}
+	registered.release(s)
 }
 
 func (s *Server) commit(b *conf.Bootstrap, ch *change) {
@@ -339,7 +346,9 @@ func (s *Server) finishLeaving(l *activeListener) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	counted := s.virtualStats()
 	delete(s.leaving, l)
+	counted.release(s)
 	s.manager.TotalListenersDraining.Set(int64(len(s.leaving)))
 	l.live.Load().Close()
 	s.sockets[l.statName].retire(l.sockets)

@@ -102,6 +102,31 @@ type MatchTree struct {
 	Otherwise *MatchOutcome
 }
 
+// EachRoute calls f with every route of the tree, which may be nil.
+func (t *MatchTree) EachRoute(f func(*Route)) {
+	if t == nil {
+		return
+	}
+	for i := range t.List {
+		t.List[i].Outcome.eachRoute(f)
+	}
+	if t.Map != nil {
+		for _, o := range t.Map.Outcomes {
+			o.eachRoute(f)
+		}
+	}
+	if t.Otherwise != nil {
+		t.Otherwise.eachRoute(f)
+	}
+}
+
+func (o *MatchOutcome) eachRoute(f func(*Route)) {
+	for _, r := range o.Routes {
+		f(r)
+	}
+	o.Tree.EachRoute(f)
+}
+
 // MatchCase is one entry of a matcher_list.
 type MatchCase struct {
 	If      MatchPredicate

@@ -370,3 +370,62 @@ func TestDrainUnderLoad(t *testing.T) {
 		t.Error("the listener still accepts")
 	}
 }
+
+// The series of virtual clusters and of routes with a stat_prefix go with them, also those of a snapshot that
+// was refused; those that stay go on, and one that comes back counts from zero.
+func TestVirtualSeriesGoWithWhatTheyCount(t *testing.T) {
+	harness.NoLeaks(t)
+	first := one(harness.NewOrigin(t, "a"))
+	host := func(text string) harness.Topology {
+		top := first
+		top.VirtualHosts = "- name: all\n  domains: [\"*\"]\n" + text
+		return top
+	}
+	const (
+		clusters = "  virtual_clusters: [{ name: a, headers: [{ name: \":path\", string_match: { prefix: / } }] }]\n"
+		routes   = "  routes: [{ match: { prefix: / }, stat_prefix: a, route: { cluster: origin } }]\n"
+		others   = "  routes: [{ match: { prefix: / }, stat_prefix: b, route: { cluster: origin } }]\n"
+		refused  = "  virtual_clusters: [{ name: refused, headers: [{ name: \":path\", string_match: { prefix: / } }] }]\n"
+	)
+	p := harness.Start(t, host(clusters+routes))
+	want := func(when string, counts map[string]int64) {
+		t.Helper()
+		s := p.Stats()
+		for _, name := range []string{"vcluster.a", "vcluster.other", "vcluster.refused", "route.a", "route.b"} {
+			got, there := s["vhost.all."+name+".upstream_rq_total"]
+			if n, wanted := counts[name]; there != wanted || got != n {
+				t.Errorf("%s: %s is %d, %v, want %d, %v", when, name, got, there, n, wanted)
+			}
+		}
+	}
+	ask(t, p, "h", "/")
+	want("at first", map[string]int64{"vcluster.a": 1, "vcluster.other": 0, "route.a": 1})
+	p.Apply(host(others))
+	ask(t, p, "h", "/")
+	want("without", map[string]int64{"route.b": 1})
+	p.Apply(host(clusters + others))
+	ask(t, p, "h", "/")
+	want("again", map[string]int64{"vcluster.a": 1, "vcluster.other": 0, "route.b": 2})
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	bad := host(refused + others)
+	conf := harness.Load(t, bad.YAML(t.TempDir()+"/log"))
+	second := *conf.Listeners[0]
+	second.Name, second.ReusePort = "second", false
+	second.Addresses = append(second.Addresses[:0:0], second.Addresses...)
+	second.Addresses[0].IP = taken.Addr().(*net.TCPAddr).AddrPort()
+	conf.Listeners = append(conf.Listeners, &second)
+	if err := p.Server.Apply(conf); err == nil {
+		t.Fatal("applied with an address in use")
+	}
+	want("after one that was refused", map[string]int64{"vcluster.a": 1, "vcluster.other": 0, "route.b": 2})
+	// What begins as the names of another do stays with it.
+	p.Apply(host("  routes: [{ match: { prefix: / }, stat_prefix: b.c, route: { cluster: origin } }]\n"))
+	ask(t, p, "h", "/")
+	if s := p.Stats(); s["vhost.all.route.b.c.upstream_rq_total"] != 1 || s["vhost.all.route.b.upstream_rq_total"] != 2 {
+		t.Errorf("%d and %d", s["vhost.all.route.b.c.upstream_rq_total"], s["vhost.all.route.b.upstream_rq_total"])
+	}
+}

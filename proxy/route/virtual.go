@@ -11,6 +11,28 @@ import (
 // otherCluster is the virtual cluster of requests that are of none (RT-68).
 const otherCluster = "other"
 
+// StatPrefixes calls f with what the names of the series begin with that a table of c counts in: those of its
+// virtual clusters, and of its routes with a stat_prefix.
+func StatPrefixes(c *conf.RouteConfiguration, f func(prefix string)) {
+	for _, vh := range c.VirtualHosts {
+		for _, vc := range vh.VirtualClusters {
+			f(stats.VirtualClusterPrefix(vh.Name, vc.Name))
+		}
+		if len(vh.VirtualClusters) > 0 {
+			f(stats.VirtualClusterPrefix(vh.Name, otherCluster))
+		}
+		each := func(r *conf.Route) {
+			if r.StatPrefix != "" {
+				f(stats.RoutePrefix(vh.Name, r.StatPrefix))
+			}
+		}
+		for _, r := range vh.Routes {
+			each(r)
+		}
+		vh.Matcher.EachRoute(each)
+	}
+}
+
 // VirtualCluster is a kind of requests with statistics of its own. Immutable.
 type VirtualCluster struct {
 	Name string

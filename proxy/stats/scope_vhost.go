@@ -20,12 +20,22 @@ type VirtualCounters struct {
 
 // NewVirtualClusterStats registers vhost.<host>.vcluster.<name>.
 func NewVirtualClusterStats(r *Registry, host, name string) *VirtualStats {
-	return newVirtualStats(r, "vhost."+Clean(host)+".vcluster."+Clean(name)+".")
+	return newVirtualStats(r, VirtualClusterPrefix(host, name))
+}
+
+// VirtualClusterPrefix is what the names of a virtual cluster's series begin with.
+func VirtualClusterPrefix(host, name string) string {
+	return "vhost." + Clean(host) + ".vcluster." + Clean(name) + "."
 }
 
 // NewRouteStats registers vhost.<host>.route.<prefix>.
 func NewRouteStats(r *Registry, host, prefix string) *VirtualStats {
-	return newVirtualStats(r, "vhost."+Clean(host)+".route."+Clean(prefix)+".")
+	return newVirtualStats(r, RoutePrefix(host, prefix))
+}
+
+// RoutePrefix is what the names of the series of a route with a stat_prefix begin with.
+func RoutePrefix(host, prefix string) string {
+	return "vhost." + Clean(host) + ".route." + Clean(prefix) + "."
 }
 
 func newVirtualStats(r *Registry, prefix string) *VirtualStats {
