@@ -16,28 +16,30 @@ import (
 //
 // Life: connecting (dialled only) -> open -> closed; the two directions end
 // separately in between (eof; finWanted -> finSent).
+//
+// Reading and writing touch the front of it, a cache line or two of its three.
 type Conn struct {
-	loop     *Loop
-	handler  Handler
-	listener *Listener // accepted connections: whose count it is in
-	ext      *connExt  // what few connections need, nil for most
-	kept     *buf.Slab // received, not consumed
-	out      buf.Chain // to be written
-
-	nextPending *Conn // safe-point list
-	nextReady   *Conn // next-turn list
-
-	id           uint64
+	flags        connFlags
+	fd           int32
+	reader       RawReader // instead of OnData: fRaw
+	kept         *buf.Slab // received, not consumed
 	bytesRead    uint64
 	bytesWritten uint64
-	remote       netip.AddrPort
+	loop         *Loop
+	out          buf.Chain // to be written; its length is the last word of the first line
 
-	fd        int32
+	handler   Handler
+	ext       *connExt // what few connections need, nil for most
 	high      int32
 	readLimit int32
-	flags     connFlags
-	errno     uint16
-	reason    CloseReason
+
+	nextPending *Conn     // safe-point list
+	nextReady   *Conn     // next-turn list
+	listener    *Listener // accepted connections: whose count it is in
+	id          uint64
+	remote      netip.AddrPort
+	errno       uint16
+	reason      CloseReason
 }
 
 // connFlags is the state of a Conn, one bit each.
@@ -58,7 +60,7 @@ const (
 	fBlocked                           // the socket took less than offered: wait for Writable
 	fLinger                            // CloseAfterFlush: input is discarded
 	fUnix                              // no TCP options, no addresses
-	fRaw                               // ext.reader is set
+	fRaw                               // reader is set
 	fInPending                         // on the safe-point list
 	fInReady                           // on the next-turn list
 	fDoConnected                       // at the safe point: OnConnected

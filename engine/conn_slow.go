@@ -10,11 +10,10 @@ import (
 )
 
 // connExt holds what few connections need at a time: a timer (dialling,
-// CloseAfterFlush), the raw callbacks, a transform.
+// CloseAfterFlush), the raw writer, a transform.
 type connExt struct {
 	conn   *Conn
 	timer  wheel.Timer
-	reader RawReader
 	writer RawWriter
 
 	transform Transform
@@ -178,7 +177,7 @@ func (c *Conn) finish() {
 		c.listener.release()
 		c.listener = nil
 	}
-	c.handler = nil
+	c.handler, c.reader = nil, nil
 	l.conns--
 	if c.flags&fInReady == 0 {
 		l.freeConn(c)

@@ -31,11 +31,10 @@ func (c *Conn) SetRawReader(r RawReader) {
 		if c.flags&fRaw == 0 {
 			return
 		}
-		c.ext.reader = nil
+		c.reader = nil
 		c.flags &^= fRaw
-		c.shrinkExt()
 	} else {
-		c.extend().reader = r
+		c.reader = r
 		c.flags |= fRaw
 	}
 	if c.flags&fClosed == 0 {
@@ -58,7 +57,7 @@ func (c *Conn) SetRawWriter(w RawWriter) {
 }
 
 func (c *Conn) shrinkExt() {
-	if x := c.ext; x.reader == nil && x.writer == nil && x.transform == nil && !x.timer.Armed() {
+	if x := c.ext; x.writer == nil && x.transform == nil && !x.timer.Armed() {
 		c.dropExt()
 	}
 }
@@ -90,6 +89,28 @@ func (c *Conn) ReadRaw(p []byte) (n int, drained bool, st IOState) {
 		return n, n < len(p) && c.flags&(fHup|fWriteFailed) == 0, IOMoved
 	}
 	return 0, true, c.rawReadEnded(e)
+}
+
+// Forward receives into p, for a RawReader, and writes what came to dst: ReadRaw and
+// Write in one.
+func (c *Conn) Forward(dst *Conn, p []byte) (n int, drained bool, st IOState) {
+	dst.check()
+	if c.flags&(fClosed|fConnecting|fEOF|fTransform) != 0 || dst.flags&fTransform != 0 || !dst.WritesAtOnce() {
+		if n, drained, st = c.ReadRaw(p); n > 0 {
+			dst.Write(p[:n])
+		}
+		return n, drained, st
+	}
+	n, e, w, we := sock.Forward(int(c.fd), int(dst.fd), p)
+	if n <= 0 {
+		return 0, true, c.rawReadEnded(e)
+	}
+	c.bytesRead += uint64(n)
+	dst.bytesWritten += uint64(w)
+	if w < n && !dst.writeBlocked(we) {
+		dst.queue(p[w:n])
+	}
+	return n, n < len(p) && c.flags&(fHup|fWriteFailed) == 0, IOMoved
 }
 
 func (c *Conn) rawReadEnded(e syscall.Errno) IOState {
@@ -178,6 +199,10 @@ func (c *Conn) WriteFrom(p *Pipe) {
 // WriteBlocked reports whether the socket has no room (or writes wait for another
 // reason), so that OnRawWritable will follow.
 func (c *Conn) WriteBlocked() bool { return c.flags&fHoldWrite != 0 || c.out.Len() > 0 }
+
+// WritesAtOnce reports whether Write gives bytes to the socket: neither WriteBlocked
+// nor WriteClosed.
+func (c *Conn) WritesAtOnce() bool { return c.flags&(fNoWrite|fHoldWrite) == 0 && c.out.Len() == 0 }
 
 // Connecting reports whether the connection is still to come up.
 func (c *Conn) Connecting() bool { return c.flags&fConnecting != 0 }

@@ -60,7 +60,7 @@ func New(h Handler, log *slog.Logger) (*Poller, error) {
 
 // Run dispatches events until Stop. It returns an error when waiting fails.
 func (p *Poller) Run() error {
-	err := p.np.Polling(p.dispatch)
+	err := p.np.Polling(p.dispatch())
 	if p.stopped {
 		return nil
 	}
@@ -92,12 +92,8 @@ func (p *Poller) AddReader(fd int) error {
 // Remove undoes Add for an fd that stays open.
 func (p *Poller) Remove(fd int) { _ = p.np.Delete(fd) }
 
-func (p *Poller) end() error {
-	if p.stopped {
-		return gneterrors.ErrEngineShutdown
-	}
-	return nil
-}
+// stopPolling, returned by what gnet calls, makes Polling return.
+var stopPolling = gneterrors.ErrEngineShutdown
 
 // routeLogs sends gnet's messages to log. gnet has one logger for the process:
 // the last caller's is used.

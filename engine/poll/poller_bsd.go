@@ -64,13 +64,19 @@ func (p *Poller) SetTimer(d time.Duration) {
 	_ = p.change(ev)
 }
 
-func (p *Poller) dispatch(fd int, filter int16, flags uint16) error {
-	if fd == p.kq {
-		p.drainClock()
-		return p.end()
+// dispatch is what gnet calls for each event.
+func (p *Poller) dispatch() func(fd int, filter int16, flags uint16) error {
+	return func(fd int, filter int16, flags uint16) error {
+		if fd == p.kq {
+			p.drainClock()
+		} else {
+			p.handler.OnEvent(fd, hints(filter, flags))
+		}
+		if p.stopped {
+			return stopPolling
+		}
+		return nil
 	}
-	p.handler.OnEvent(fd, hints(filter, flags))
-	return p.end()
 }
 
 func (p *Poller) drainClock() {

@@ -2,6 +2,7 @@ package poll
 
 import (
 	"os"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -46,7 +47,7 @@ func (p *Poller) closeClock() {
 // goroutine; one system call; no allocation. Not after Close.
 func (p *Poller) Wake() {
 	one := uint64(1)
-	unix.RawSyscall(unix.SYS_WRITE, uintptr(p.wakeFD), uintptr(unsafe.Pointer(&one)), 8)
+	syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.wakeFD), uintptr(unsafe.Pointer(&one)), 8)
 }
 
 // SetTimer makes OnTimer follow after d (at least one nanosecond), in place of
@@ -56,16 +57,23 @@ func (p *Poller) SetTimer(d time.Duration) {
 	_ = unix.TimerfdSettime(p.timerFD, 0, &spec, nil)
 }
 
-func (p *Poller) dispatch(fd int, ev uint32, _ uint16) error {
-	switch fd {
-	case p.wakeFD:
-		p.handler.OnWake()
-	case p.timerFD:
-		p.handler.OnTimer()
-	default:
-		p.handler.OnEvent(fd, hints(ev))
+// dispatch is what gnet calls for each event.
+func (p *Poller) dispatch() func(fd int, ev uint32, _ uint16) error {
+	h, wakeFD, timerFD := p.handler, p.wakeFD, p.timerFD
+	return func(fd int, ev uint32, _ uint16) error {
+		switch fd {
+		case wakeFD:
+			h.OnWake()
+		case timerFD:
+			h.OnTimer()
+		default:
+			h.OnEvent(fd, hints(ev))
+		}
+		if p.stopped {
+			return stopPolling
+		}
+		return nil
 	}
-	return p.end()
 }
 
 func hints(ev uint32) (h Events) {

@@ -50,8 +50,6 @@ type PipeDone interface{ OnPipeDone(p *Pump, r Result) }
 // are on the same loop. It must stay where it is while it runs.
 type Pump struct {
 	src, dst *engine.Conn // src is nil once it is closed
-	done     PipeDone
-	pipe     *engine.Pipe // while bytes are in it
 	left     int64        // bytes still to read, noLimit for all
 	moved    uint64
 	lastNs   int64 // when bytes last moved, by the loop's clock
@@ -66,6 +64,9 @@ type Pump struct {
 	sealed   bool  // nothing more is taken from the source
 	paused   bool  // a tunnel's owner was told that reading stopped
 	pipeless uint8 // full pieces to copy before a pipe is asked for again
+
+	pipe *engine.Pipe // while bytes are in it
+	done PipeDone
 }
 
 // Pipe moves n bytes from src to dst (all until its end when n is negative), then
@@ -184,13 +185,35 @@ func (p *Pump) count(n int) {
 	}
 }
 
-// OnReadable is the source's turn.
+// OnReadable is the source's turn. What it has is most often one small piece with
+// nothing in its way: that goes straight to the destination. pump does the rest.
 func (e events) OnReadable(*engine.Conn) {
 	p := e.p
+	if p.clear() {
+		n, drained, st := p.src.Forward(p.dst, p.buffer())
+		if drained && st == engine.IOMoved && p.dst.WritesAtOnce() {
+			p.ready = false
+			p.moved += uint64(n)
+			p.lastNs = p.dst.Loop().Stamp()
+			return
+		}
+		p.copied(n, drained, st)
+	} else {
+		p.ready = true
+	}
+	p.readable()
+}
+
+// clear reports whether all there is to do is to copy what the source's socket has.
+func (p *Pump) clear() bool {
+	return p.started && !p.sealed && !p.bulk && !p.paused && p.left < 0 && p.pipe == nil && p.src.Kept() == 0 && p.dst.WritesAtOnce()
+}
+
+// readable moves bytes of a source that may have some.
+func (p *Pump) readable() {
 	if p.sealed {
 		return
 	}
-	p.ready = true
 	p.pump()
 	if p.started && p.dst.WriteBlocked() {
 		p.lookForReset()
@@ -267,18 +290,23 @@ func (p *Pump) takeKept(n int) int {
 	return n
 }
 
-// copy moves one piece through the loop's buffer.
-func (p *Pump) copy() int {
+// buffer returns the room for one piece to copy.
+func (p *Pump) buffer() []byte {
 	b := p.dst.Loop().ReadBuffer()
-	b = b[:min(len(b), p.piece())]
-	n, drained, st := p.src.ReadRaw(b)
+	return b[:min(len(b), p.piece())]
+}
+
+// copy moves one piece through the loop's buffer.
+func (p *Pump) copy() int { return p.copied(p.src.Forward(p.dst, p.buffer())) }
+
+// copied notes how moving a piece went, and returns its size.
+func (p *Pump) copied(n int, drained bool, st engine.IOState) int {
 	if st != engine.IOMoved {
 		p.stalled(st)
 		return 0
 	}
 	p.ready = !drained
 	p.count(n)
-	p.dst.Write(b[:n])
 	if n == pieceBytes && !p.noSplice {
 		if p.pipeless > 0 {
 			p.pipeless--

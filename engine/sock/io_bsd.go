@@ -47,6 +47,16 @@ func Write(fd int, p []byte) (n int, e syscall.Errno) {
 	}
 }
 
+// Forward receives into p, which must not be empty, and sends what came to another socket.
+func Forward(from, to int, p []byte) (read int, readErr syscall.Errno, written int, writeErr syscall.Errno) {
+	n, e := Read(from, p)
+	if n <= 0 {
+		return 0, e, 0, 0
+	}
+	written, writeErr = Write(to, p[:n])
+	return n, 0, written, writeErr
+}
+
 // Writev sends the pieces in order until the socket takes no more.
 func Writev(fd int, pieces [][]byte) (n int, e syscall.Errno) {
 	for _, p := range pieces {

@@ -11,7 +11,7 @@ import (
 // end of the stream.
 func Read(fd int, p []byte) (n int, e syscall.Errno) {
 	for {
-		r, _, e := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+		r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
 		if e == 0 {
 			return int(r), 0
@@ -22,13 +22,37 @@ func Read(fd int, p []byte) (n int, e syscall.Errno) {
 	}
 }
 
+// Forward receives into p, which must not be empty, and sends what came to another socket: Read and
+// Write in one, for the sake of the small messages of a relay. Each call and return costs them more
+// than elsewhere, since the kernel leaves the processor's predictions of both to itself.
+func Forward(from, to int, p []byte) (read int, readErr syscall.Errno, written int, writeErr syscall.Errno) {
+	n, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(from),
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0)
+	if e == unix.EINTR {
+		read, e = Read(from, p)
+		n = uintptr(read)
+	}
+	if e != 0 || n == 0 {
+		return 0, e, 0, 0
+	}
+	w, _, we := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(to),
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), n, unix.MSG_NOSIGNAL, 0, 0)
+	if we == 0 {
+		return int(n), 0, int(w), 0
+	}
+	if we == unix.EINTR {
+		written, we = Write(to, p[:n])
+	}
+	return int(n), 0, written, we
+}
+
 // Read2 receives into a, then b, with one call. Both must not be empty.
 func Read2(fd int, a, b []byte) (n int, e syscall.Errno) {
 	var iov [2]unix.Iovec
 	setVec(&iov[0], a)
 	setVec(&iov[1], b)
 	for {
-		r, _, e := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&iov)), 2)
+		r, _, e := syscall.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&iov)), 2)
 		if e == 0 {
 			return int(r), 0
 		}
@@ -41,7 +65,7 @@ func Read2(fd int, a, b []byte) (n int, e syscall.Errno) {
 // Write sends p, which must not be empty, and returns how much the socket took.
 func Write(fd int, p []byte) (n int, e syscall.Errno) {
 	for {
-		r, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+		r, _, e := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
 			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0)
 		if e == 0 {
 			return int(r), 0
@@ -78,7 +102,7 @@ func sendVec(fd int, iov *unix.Iovec, k int) (int, syscall.Errno) {
 	msg.Iov = iov
 	msg.SetIovlen(k)
 	for {
-		r, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_NOSIGNAL)
+		r, _, e := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_NOSIGNAL)
 		if e == 0 {
 			return int(r), 0
 		}
@@ -94,17 +118,17 @@ func setVec(v *unix.Iovec, p []byte) {
 }
 
 // Close closes fd. EINTR is not retried: the descriptor is gone then too.
-func Close(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+func Close(fd int) { syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 
 // ShutdownWrite sends a FIN after what was written.
 func ShutdownWrite(fd int) syscall.Errno {
-	_, _, e := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
+	_, _, e := syscall.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
 	return e
 }
 
 func setInt(fd, level, name, value int) syscall.Errno {
 	v := int32(value)
-	_, _, e := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+	_, _, e := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
 	return e
 }
@@ -112,7 +136,7 @@ func setInt(fd, level, name, value int) syscall.Errno {
 func getInt(fd, level, name int) (int, syscall.Errno) {
 	var v int32
 	size := uint32(unsafe.Sizeof(v))
-	_, _, e := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
+	_, _, e := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name),
 		uintptr(unsafe.Pointer(&v)), uintptr(unsafe.Pointer(&size)), 0)
 	return int(v), e
 }
@@ -120,6 +144,6 @@ func getInt(fd, level, name int) (int, syscall.Errno) {
 // ResetOnClose makes the next Close send a RST and drop what is unsent.
 func ResetOnClose(fd int) {
 	linger := unix.Linger{Onoff: 1}
-	unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER,
+	syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_LINGER,
 		uintptr(unsafe.Pointer(&linger)), unsafe.Sizeof(linger), 0)
 }

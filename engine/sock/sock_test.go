@@ -101,6 +101,47 @@ func TestReadsAndWritesOfOneAndTwoPieces(t *testing.T) {
 	}
 }
 
+func TestForward(t *testing.T) {
+	a, from := pair(t, "127.0.0.1:0")
+	to, b := pair(t, "127.0.0.1:0")
+	p := make([]byte, 8)
+	check := func(what string, read int, readAs Class, written int, writtenAs Class) {
+		t.Helper()
+		n, e, w, we := Forward(from, to, p)
+		for n == 0 && Classify(e) == Again && readAs != Again {
+			n, e, w, we = Forward(from, to, p) // what was sent is still on its way
+		}
+		if n != read || Classify(e) != readAs || w != written || Classify(we) != writtenAs {
+			t.Fatalf("%s: read %d, %v; written %d, %v", what, n, e, w, we)
+		}
+	}
+	check("nothing there", 0, Again, 0, OK)
+	Write(a, []byte("0123456789"))
+	check("more than there is room for", 8, OK, 8, OK)
+	check("the rest", 2, OK, 2, OK)
+	if got := readAll(t, b, 10); string(got) != "0123456789" {
+		t.Fatalf("got %q", got)
+	}
+
+	for e := syscall.Errno(0); e == 0; _, e = Write(to, make([]byte, 64<<10)) {
+	}
+	Write(a, []byte("abc"))
+	check("no room to write", 3, OK, 0, Again)
+	if string(p[:3]) != "abc" {
+		t.Fatalf("what was not written is lost: %q", p[:3])
+	}
+
+	if e := ShutdownWrite(to); e != 0 {
+		t.Fatal(e)
+	}
+	Write(a, []byte("de"))
+	check("nobody to write to", 2, OK, 0, Reset)
+	if e := ShutdownWrite(a); e != 0 {
+		t.Fatal(e)
+	}
+	check("the end", 0, OK, 0, OK)
+}
+
 func TestEndOfStreamAndReset(t *testing.T) {
 	a, b := pair(t, "127.0.0.1:0")
 	ShutdownWrite(a)

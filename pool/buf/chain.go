@@ -8,9 +8,9 @@ const (
 // Chain is a queue of bytes held in slabs. Init it with its pool first.
 // Loop-owned. An empty chain holds no slab.
 type Chain struct {
-	pool       *Pool
+	n          int // first, to share a cache line with what its owner looks at
 	head, tail *Slab
-	n          int
+	pool       *Pool
 }
 
 // Init binds an empty chain to the pool its slabs come from.
