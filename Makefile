@@ -52,6 +52,11 @@ bench: build ## CPU per request beside nginx, haproxy, h2o and net/http (about h
 bench-quick: build ## the same in about five minutes
 	go run ./bench/cmd/bench
 
+.PHONY: rules
+rules: ## which tests name which rules: make rules SPEC="routing.md RT-90" RESULTS=output-of-go-test-json
+	@test -n "$(SPEC)" || { echo 'SPEC is missing: rule ids, and files that define them'; exit 2; }
+	@go run ./bench/cmd/rules $(if $(RESULTS),--results $(RESULTS)) $(SPEC)
+
 .PHONY: lint
 lint: ## formatting, vet, staticcheck, cross-builds
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not formatted: $$out"; exit 1; fi
