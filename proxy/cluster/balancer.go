@@ -26,6 +26,7 @@ type Balancer struct {
 
 	originals map[netip.AddrPort]*Host // of ORIGINAL_DST clusters; else nil
 	texts     map[string]netip.AddrPort
+	named     map[string]*Host // of dynamic forward proxies, by Hostname; else nil
 
 	set       *HostSet
 	whole     lane
@@ -84,6 +85,9 @@ func NewBalancer(c *Cluster, seed uint64) *Balancer {
 	if c.originals != nil {
 		b.originals, b.texts = make(map[netip.AddrPort]*Host), make(map[string]netip.AddrPort)
 	}
+	if c.dynamics != nil {
+		b.named = make(map[string]*Host)
+	}
 	return b
 }
 
@@ -112,6 +116,9 @@ func (b *Balancer) Pick(random uint64) *Host { return b.PickFor(random, nil) }
 func (b *Balancer) PickFor(random uint64, c *Choice) *Host {
 	if b.originals != nil {
 		return b.pickOriginal(c)
+	}
+	if b.named != nil {
+		return b.pickNamed(c)
 	}
 	if set := b.cluster.hosts.Load(); set != b.set {
 		b.adopt(set)

@@ -34,6 +34,8 @@ type Choice struct {
 	// with a port as a header or metadata give it, which counts before: the host of an ORIGINAL_DST cluster.
 	Destination     netip.AddrPort
 	DestinationText []byte
+	// Name is where a request or connection goes that a dynamic forward proxy takes, as AppendName makes it.
+	Name []byte
 }
 
 // HostJudge says which hosts a request does not want: those it was at already, say. Asked on the loop,

@@ -45,8 +45,10 @@ type Cluster struct {
 	discovery     *discovery // nil for STATIC
 	originals     *originals // nil unless ORIGINAL_DST
 	originalStats *stats.OriginalDstStats
+	dynamics      *dynamics                       // nil unless a dynamic forward proxy
 	monitor       *monitor                        // nil without health checks and outlier detection; does not change
 	gone          func(c *Cluster, hosts []*Host) // hears of hosts that left by themselves
+	released      func(d *DNSCache)               // gives the DNS cache of a dynamic forward proxy back
 	used          atomic.Bool
 	merging       updateMerge
 	zoneOf        func() *zoneView // what zone aware routing knows now; nil: off
@@ -72,6 +74,8 @@ type surroundings struct {
 	// zone returns what a zone aware cluster knows of the local one; nil: there is none.
 	zone       func(c *Cluster) *zoneView
 	transports *transports
+	// cache returns the DNS cache of a dynamic forward proxy.
+	cache func(c *conf.DNSCache) *DNSCache
 	// monitor returns what watches the cluster's health; nil: nothing.
 	monitor func(c *Cluster) *monitor
 }
@@ -116,6 +120,9 @@ func makeCluster(c *conf.Cluster, s surroundings) *Cluster {
 	}
 	if c.OriginalDst != nil {
 		k.originals, k.originalStats = newOriginals(k), stats.NewOriginalDstStats(r, name)
+	}
+	if c.DNSCache != nil {
+		k.dynamics = &dynamics{arrivals: newArrivals(k), cache: s.cache(c.DNSCache)}
 	}
 	if s.monitor != nil {
 		k.monitor = s.monitor(k)

@@ -62,7 +62,7 @@ func (d *discovery) stop() {
 
 // keep resolves one endpoint again and again.
 func (d *discovery) keep(ctx context.Context, endpoint int) {
-	b := backoff{conf: d.cluster.Conf}
+	b := backoff{conf: &d.cluster.Conf.DNSOptions}
 	wait := time.NewTimer(0)
 	defer wait.Stop()
 	<-wait.C
@@ -125,7 +125,7 @@ func (d *discovery) attempt(ctx context.Context, endpoint int, b *backoff) (agai
 
 // backoff says when a name is resolved again.
 type backoff struct {
-	conf     *conf.Cluster
+	conf     *conf.DNSOptions
 	failures int
 }
 

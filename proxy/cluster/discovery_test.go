@@ -136,7 +136,7 @@ func TestWhenToResolveAgain(t *testing.T) {
 	const ms = time.Millisecond
 	c := conf.NewCluster("c")
 	c.DNSRefreshRate, c.DNSFailureRefreshBase, c.DNSFailureRefreshMax = 5000*ms, 100*ms, 1000*ms
-	b := backoff{conf: c}
+	b := backoff{conf: &c.DNSOptions}
 	if got := b.succeeded(7 * time.Second); got != 5000*ms {
 		t.Errorf("a time to live that is not respected: %v", got)
 	}
@@ -163,7 +163,7 @@ func TestWhenToResolveAgain(t *testing.T) {
 	if got := b.failed(); got != 100*ms {
 		t.Errorf("the first failure after a success: %v", got)
 	}
-	b = backoff{conf: c}
+	b = backoff{conf: &c.DNSOptions}
 	c.DNSFailureRefreshBase, c.DNSFailureRefreshMax = 0, 0
 	if got := b.failed(); got != 5000*ms {
 		t.Errorf("a failure with no rate of its own: %v", got)

@@ -5,6 +5,7 @@
 //	Manager.Apply -> *Set ------------- | -> Set.Lookup(name) -> *Cluster
 //	Provider.Lookup, .Watch --^         |    else Manager.RequestOnDemand
 //	DNS refresh   -> *HostSet --------- | -> Balancer.PickFor(*Choice) -> *Host
+//	DNSCache, by name ----------------- | -> DNSCache.Load, Balancer.Named -> *Host
 //	                 subsets, tables    |    Breaker.Try...(), HostLoad
 //
 // A Set and a HostSet are immutable and reach the loops behind an atomic

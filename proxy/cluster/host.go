@@ -38,7 +38,7 @@ type Host struct {
 	Proxy  *conf.UpstreamProxyProtocol
 
 	breakers  [2]*HostBreaker
-	wanted    atomic.Bool // ORIGINAL_DST: somebody went there since the last cleanup
+	wanted    atomic.Bool // of a host that came when it was wanted: somebody went there since the last look
 	check     conf.EndpointHealthCheck
 	ejection  *ejection // nil without outlier detection
 	unchecked bool      // the cluster's mu: no active check is done

@@ -69,6 +69,7 @@ type Manager struct {
 	waiters sync.WaitGroup
 
 	demands *demands
+	caches  caches
 
 	// local is the cluster this process is one of; nil: none.
 	local atomic.Pointer[Cluster]
@@ -276,7 +277,11 @@ func (m *Manager) add(conf *conf.Cluster) (replaced *Cluster) {
 		c.monitor.start()
 	}
 	if c.originals != nil {
-		go c.originals.run()
+		go c.originals.keep()
+	}
+	if c.dynamics != nil {
+		go c.dynamics.run(nil, nil)
+		c.released = m.releaseCache
 	}
 	m.startDiscovery(c)
 	if (c.discovery != nil || conf.HealthCheck != nil) && conf.WaitForWarm {
@@ -291,7 +296,7 @@ func (m *Manager) add(conf *conf.Cluster) (replaced *Cluster) {
 }
 
 func (m *Manager) surroundings(t *transports) surroundings {
-	return surroundings{stats: m.o.Stats, runtime: m.o.Runtime, manager: m.stats, transports: t, zone: m.zone, monitor: m.monitorOf}
+	return surroundings{stats: m.o.Stats, runtime: m.o.Runtime, manager: m.stats, transports: t, zone: m.zone, cache: m.acquireCache, monitor: m.monitorOf}
 }
 
 func (m *Manager) monitorOf(c *Cluster) *monitor {
@@ -315,7 +320,7 @@ func (m *Manager) startDiscovery(c *Cluster) {
 	}
 	r := m.o.resolver
 	if r == nil {
-		r = newResolver(c.Conf)
+		r = newResolver(&c.Conf.DNSOptions)
 	}
 	c.discovery = &discovery{cluster: c, resolver: r, turns: m.turns, log: m.o.Logger, changed: m.hostsChanged}
 	c.discovery.start(m.ctx)
@@ -447,6 +452,11 @@ func (c *Cluster) end() {
 	}
 	if c.originals != nil {
 		c.originals.stop()
+	}
+	if c.dynamics != nil {
+		c.dynamics.stop()
+		c.dynamics.forget()
+		c.released(c.dynamics.cache)
 	}
 	if s := c.hosts.Load().subsets; s != nil {
 		c.subsetStats.LbSubsetsRemoved.Add(uint64(len(s.all)))

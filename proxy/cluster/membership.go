@@ -127,7 +127,7 @@ func (c *Cluster) rebuild() {
 	for _, target := range c.targets {
 		for _, h := range target {
 			at := seat{h.Addr, h.Priority}
-			if c.Conf.Type != conf.ClusterStatic && seen[at] {
+			if c.Conf.Type != conf.ClusterStatic && c.dynamics == nil && seen[at] {
 				continue
 			}
 			seen[at] = true

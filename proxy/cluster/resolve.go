@@ -23,8 +23,8 @@ type resolver interface {
 	lookup(ctx context.Context, name string, v6 bool) (answer, error)
 }
 
-// newResolver returns what a cluster's configuration asks for.
-func newResolver(c *conf.Cluster) resolver {
+// newResolver returns what a configuration asks for.
+func newResolver(c *conf.DNSOptions) resolver {
 	if len(c.DNSResolvers) == 0 {
 		return &systemResolver{ttl: c.RespectDNSTTL, tcp: c.DNSUseTCP}
 	}

@@ -240,11 +240,11 @@ func TestTimesToLiveOfTheSystemsAnswersAreHeard(t *testing.T) {
 func TestWhichResolverAClusterGets(t *testing.T) {
 	c := conf.NewCluster("c")
 	c.RespectDNSTTL, c.DNSUseTCP = true, true
-	if r, ok := newResolver(c).(*systemResolver); !ok || !r.ttl || !r.tcp {
+	if r, ok := newResolver(&c.DNSOptions).(*systemResolver); !ok || !r.ttl || !r.tcp {
 		t.Errorf("without servers: %+v", r)
 	}
 	c.DNSResolvers = addrs(53, "10.0.0.53")
-	if r, ok := newResolver(c).(*serverResolver); !ok || !r.tcp || !slices.Equal(r.servers, c.DNSResolvers) {
+	if r, ok := newResolver(&c.DNSOptions).(*serverResolver); !ok || !r.tcp || !slices.Equal(r.servers, c.DNSResolvers) {
 		t.Errorf("with servers: %+v", r)
 	}
 }

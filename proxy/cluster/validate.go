@@ -68,12 +68,16 @@ func validate(c *conf.Cluster) error {
 
 // validateHealth says what is wrong with health checks and with a cluster that provides its own balancer.
 func validateHealth(c *conf.Cluster) error {
-	original := c.Type == conf.ClusterOriginalDst
+	original, dynamic := c.Type == conf.ClusterOriginalDst, c.Type == conf.ClusterDynamicForward
 	switch {
-	case original != (c.LB == conf.ClusterProvided) || original != (c.OriginalDst != nil):
-		return errors.New("lb_policy: CLUSTER_PROVIDED is for ORIGINAL_DST clusters, which need it")
-	case original && (len(c.Endpoints) > 0 || c.HealthCheck != nil || c.Subsets != nil):
-		return errors.New("type: an ORIGINAL_DST cluster has no endpoints, health checks or subsets")
+	case (original || dynamic) != (c.LB == conf.ClusterProvided):
+		return errors.New("lb_policy: CLUSTER_PROVIDED is for ORIGINAL_DST clusters and dynamic forward proxies, which need it")
+	case original != (c.OriginalDst != nil) || dynamic != (c.DNSCache != nil):
+		return errors.New("type: ORIGINAL_DST clusters and dynamic forward proxies have options of their own, which others have not")
+	case (original || dynamic) && (len(c.Endpoints) > 0 || c.HealthCheck != nil || c.Subsets != nil):
+		return errors.New("type: ORIGINAL_DST clusters and dynamic forward proxies have no endpoints, health checks or subsets")
+	case dynamic:
+		return validateCache(c.DNSCache)
 	case c.LocalityWeighted && c.ZoneAware != nil:
 		return errors.New("common_lb_config: locality weighted and zone aware exclude each other")
 	}
@@ -98,6 +102,24 @@ func validateHealth(c *conf.Cluster) error {
 	if h.HTTP != nil && h.HTTP.ServiceName != nil {
 		if _, err := match.CompileText(*h.HTTP.ServiceName); err != nil {
 			return fmt.Errorf("health_checks[0].http_health_check.service_name_matcher: %w", err)
+		}
+	}
+	return nil
+}
+
+// validateCache says what is wrong with a DNS cache.
+func validateCache(c *conf.DNSCache) error {
+	switch {
+	case c.Name == "":
+		return errors.New("dns_cache_config.name: must not be empty")
+	case c.DNSRefreshRate < time.Millisecond || c.HostTTL <= 0:
+		return errors.New("dns_cache_config: dns_refresh_rate and host_ttl must be greater than 0")
+	case c.MaxHosts == 0:
+		return errors.New("dns_cache_config.max_hosts: must be greater than 0")
+	}
+	for i, n := range c.Preresolve {
+		if _, ok := AppendName(nil, []byte(n.Host), n.Port); !ok {
+			return fmt.Errorf("dns_cache_config.preresolve_hostnames[%d]: %q with the port %d is no host", i, n.Host, n.Port)
 		}
 	}
 	return nil

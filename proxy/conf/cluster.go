@@ -15,6 +15,7 @@ const (
 	ClusterStrictDNS
 	ClusterLogicalDNS
 	ClusterOriginalDst
+	ClusterDynamicForward // cluster_type envoy.clusters.dynamic_forward_proxy
 )
 
 // LBPolicy is Cluster.lb_policy.
@@ -91,6 +92,8 @@ type Cluster struct {
 
 	// OriginalDst is for clusters of that type.
 	OriginalDst *OriginalDstOptions
+	// DNSCache is for clusters of the type dynamic_forward_proxy: the names they go to.
+	DNSCache *DNSCache
 	// HealthCheck probes each host; nil: a host is as healthy as its configuration says.
 	HealthCheck *HealthCheck
 	// DropOverload is the share of HTTP requests that are answered 503 in the cluster's place
@@ -108,16 +111,8 @@ type Cluster struct {
 	// Breakers holds the DEFAULT and the HIGH priority's limits.
 	Breakers [2]Breaker
 
-	DNSRefreshRate        time.Duration // 5 s
-	DNSFailureRefreshBase time.Duration // = refresh rate
-	DNSFailureRefreshMax  time.Duration
-	DNSJitter             time.Duration
-	RespectDNSTTL         bool
-	DNSFamily             DNSFamily
-	// DNSResolvers are servers to ask; empty: the system's resolver.
-	DNSResolvers []netip.AddrPort
-	DNSUseTCP    bool
-	WaitForWarm  bool
+	DNSOptions
+	WaitForWarm bool
 
 	BindAddress netip.AddrPort // upstream_bind_config.source_address
 	TCPKeepAlive
@@ -132,6 +127,19 @@ type Cluster struct {
 
 	// Raw is the cluster as Envoy JSON; equal Raw means unchanged, so its connections and stats stay.
 	Raw json.RawMessage
+}
+
+// DNSOptions say how names are resolved, and when again.
+type DNSOptions struct {
+	DNSRefreshRate        time.Duration // 5 s
+	DNSFailureRefreshBase time.Duration // = refresh rate
+	DNSFailureRefreshMax  time.Duration
+	DNSJitter             time.Duration
+	RespectDNSTTL         bool
+	DNSFamily             DNSFamily
+	// DNSResolvers are servers to ask; empty: the system's resolver.
+	DNSResolvers []netip.AddrPort
+	DNSUseTCP    bool
 }
 
 // TCPKeepAlive is upstream_connection_options.tcp_keepalive; zero values leave the kernel's.
@@ -261,8 +269,8 @@ func NewCluster(name string, addresses ...netip.AddrPort) *Cluster {
 		HTTP2:    NewHTTP2Options(), RingHash: RingHashOptions{MinimumSize: 1024, MaximumSize: 8 << 20}, MaglevTableSize: 65537,
 		ConnectTimeout: 5 * time.Second, PerConnectionBufferLimitBytes: 1 << 20,
 		IdleTimeout: time.Hour, MaxResponseHeadersKiB: 80, MaxHeadersCount: 100,
-		Breakers: [2]Breaker{b, b}, DNSRefreshRate: 5 * time.Second,
-		DNSFailureRefreshBase: 5 * time.Second, DNSFailureRefreshMax: 5 * time.Second,
+		Breakers:    [2]Breaker{b, b},
+		DNSOptions:  DNSOptions{DNSRefreshRate: 5 * time.Second, DNSFailureRefreshBase: 5 * time.Second, DNSFailureRefreshMax: 5 * time.Second},
 		WaitForWarm: true,
 	}
 	for _, a := range addresses {

@@ -51,6 +51,24 @@ type HeaderMutation struct {
 	Add    *HeaderValue // Value is a format string
 }
 
+// DynamicForwardFilter is envoy.filters.http.dynamic_forward_proxy.
+type DynamicForwardFilter struct {
+	// Cache must be that of the clusters that requests go to.
+	Cache *DNSCache
+	// SaveAddress leaves the address of the host in the filter state (save_upstream_address).
+	SaveAddress bool
+	// HostFromState takes envoy.upstream.dynamic_host and dynamic_port of the filter state first
+	// (allow_dynamic_host_from_filter_state).
+	HostFromState bool
+}
+
+// DynamicForwardRoute is its configuration for routes: what the authority becomes before the look-up. One of
+// the two; the zero value says nothing.
+type DynamicForwardRoute struct {
+	HostRewrite       string
+	HostRewriteHeader string // lower case
+}
+
 // CORSFilter is envoy.filters.http.cors. What is allowed is said by routes.
 type CORSFilter struct{}
 

@@ -77,8 +77,10 @@ func (c *compiler) provided(at place, out *conf.Cluster) {
 	switch {
 	case out.Type == conf.ClusterOriginalDst && out.LB != conf.ClusterProvided:
 		c.errs.at(at, "an ORIGINAL_DST cluster needs lb_policy CLUSTER_PROVIDED")
-	case out.Type != conf.ClusterOriginalDst && out.LB == conf.ClusterProvided:
-		c.errs.at(at, "lb_policy CLUSTER_PROVIDED needs a cluster type that provides a balancer: ORIGINAL_DST")
+	case out.Type == conf.ClusterDynamicForward && out.LB != conf.ClusterProvided:
+		c.errs.at(at, "a dynamic forward proxy needs lb_policy CLUSTER_PROVIDED")
+	case out.Type != conf.ClusterOriginalDst && out.Type != conf.ClusterDynamicForward && out.LB == conf.ClusterProvided:
+		c.errs.at(at, "lb_policy CLUSTER_PROVIDED needs a cluster type that provides a balancer: ORIGINAL_DST, or dynamic_forward_proxy")
 	case out.LB == conf.ClusterProvided && out.Subsets != nil:
 		c.errs.at(at.field("lb_subset_config"), "excludes lb_policy CLUSTER_PROVIDED")
 	}

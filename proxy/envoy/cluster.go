@@ -28,6 +28,7 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 		out.Type = conf.ClusterOriginalDst
 		c.originalDst(m, at, out)
 	}
+	forward := c.dynamicForward(m, at, out)
 	out.ConnectTimeout = c.duration(m.GetConnectTimeout(), at.field("connect_timeout"), out.ConnectTimeout)
 	out.PerConnectionBufferLimitBytes = number(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimitBytes)
 	if out.PerConnectionBufferLimitBytes == 0 {
@@ -50,6 +51,9 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	c.sources = nil
 	c.clusterSockets(m, at, out)
 	c.protocolSockets(&options, at, out)
+	if forward != nil {
+		c.forwardNames(m, forward, &options, at, out)
+	}
 	if c.sources != nil { // a cluster whose Raw is the same counts as unchanged
 		c.errs.at(at.field("transport_socket"), "not supported: formats of a cluster from a file or variable; write them inline")
 	}

@@ -36,9 +36,11 @@ type compiler struct {
 	rbacRequests bool
 
 	runtime     map[string]string
-	resolver    dnsResolver              // of the bootstrap: what clusters use that name none
-	clusters    map[string]*conf.Cluster // by name
-	misleading  []*conf.Cluster          // those that offer h2 for connections that speak HTTP/1, too
+	resolver    dnsResolver               // of the bootstrap: what clusters use that name none
+	clusters    map[string]*conf.Cluster  // by name
+	dnsCaches   map[string]*conf.DNSCache // by name
+	forwarded   map[string]bool           // names of those that clusters have
+	misleading  []*conf.Cluster           // those that offer h2 for connections that speak HTTP/1, too
 	listening   map[string]place
 	secrets     secretTable            // of static_resources
 	secretFiles map[string]secretTable // by path; nil: cannot be used

@@ -52,18 +52,10 @@ func (c *compiler) resolvers(list []*corev3.Address, at place) (out []netip.Addr
 
 // dns compiles the DNS fields of a cluster; the bootstrap's resolver is the default.
 func (c *compiler) dns(m *clusterv3.Cluster, at place, out *conf.Cluster) {
-	refresh, failure, jitter, servers := m.GetDnsRefreshRate(), m.GetDnsFailureRefreshRate(), m.GetDnsJitter(), m.GetDnsResolvers()
-	out.DNSRefreshRate = c.duration(refresh, at.field("dns_refresh_rate"), out.DNSRefreshRate)
-	out.DNSFailureRefreshBase, out.DNSFailureRefreshMax = out.DNSRefreshRate, out.DNSRefreshRate
-	if failure != nil {
-		here := at.field("dns_failure_refresh_rate")
-		out.DNSFailureRefreshBase = c.duration(failure.GetBaseInterval(), here.field("base_interval"), 0)
-		out.DNSFailureRefreshMax = c.duration(failure.GetMaxInterval(), here.field("max_interval"), 10*out.DNSFailureRefreshBase)
-		if out.DNSFailureRefreshMax < out.DNSFailureRefreshBase {
-			c.errs.at(here.field("max_interval"), "must not be less than base_interval")
-		}
-	}
-	out.DNSJitter = c.duration(jitter, at.field("dns_jitter"), 0)
+	servers := m.GetDnsResolvers()
+	out.DNSRefreshRate = c.duration(m.GetDnsRefreshRate(), at.field("dns_refresh_rate"), out.DNSRefreshRate)
+	c.failureRate(m.GetDnsFailureRefreshRate(), at.field("dns_failure_refresh_rate"), &out.DNSOptions)
+	out.DNSJitter = c.duration(m.GetDnsJitter(), at.field("dns_jitter"), 0)
 	out.RespectDNSTTL = m.GetRespectDnsTtl()
 	out.DNSFamily = conf.DNSFamily(m.GetDnsLookupFamily())
 	resolver := c.typedResolver(m.GetTypedDnsResolverConfig(), at.field("typed_dns_resolver_config"))
@@ -77,6 +69,19 @@ func (c *compiler) dns(m *clusterv3.Cluster, at place, out *conf.Cluster) {
 	}
 	out.DNSResolvers = resolver.servers
 	out.DNSUseTCP = resolver.tcp || m.GetUseTcpForDnsLookups()
+}
+
+// failureRate compiles dns_failure_refresh_rate, for what has its refresh rate already.
+func (c *compiler) failureRate(m *clusterv3.Cluster_RefreshRate, at place, out *conf.DNSOptions) {
+	out.DNSFailureRefreshBase, out.DNSFailureRefreshMax = out.DNSRefreshRate, out.DNSRefreshRate
+	if m == nil {
+		return
+	}
+	out.DNSFailureRefreshBase = c.duration(m.GetBaseInterval(), at.field("base_interval"), 0)
+	out.DNSFailureRefreshMax = c.duration(m.GetMaxInterval(), at.field("max_interval"), 10*out.DNSFailureRefreshBase)
+	if out.DNSFailureRefreshMax < out.DNSFailureRefreshBase {
+		c.errs.at(at.field("max_interval"), "must not be less than base_interval")
+	}
 }
 
 func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }

@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	bufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/buffer/v3"
 	corsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
+	dfpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	healthv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/health_check/v3"
@@ -84,6 +85,8 @@ func (c *compiler) httpFilter(m proto.Message, at place) any {
 		return c.bufferFilter(m, at)
 	case *corsv3.Cors:
 		return &conf.CORSFilter{}
+	case *dfpv3.FilterConfig:
+		return c.dynamicForwardFilter(m, at)
 	case *faultv3.HTTPFault:
 		return c.faultFilter(m, at)
 	case *mutationv3.HeaderMutation:
@@ -137,6 +140,8 @@ func (c *compiler) routeFilter(m proto.Message, at place) any {
 		return c.bufferFilter(m.GetBuffer(), at.field("buffer"))
 	case *corsv3.CorsPolicy:
 		return c.corsPolicy(m, at)
+	case *dfpv3.PerRouteConfig:
+		return c.dynamicForwardRoute(m, at)
 	case *mutationv3.HeaderMutationPerRoute:
 		return c.headerMutations(m.GetMutations(), at.field("mutations"))
 	case *rbacv3.RBACPerRoute:
@@ -154,6 +159,9 @@ func sameFilter(chain, route any) bool {
 	switch chain.(type) {
 	case *conf.BufferFilter:
 		_, ok := route.(*conf.BufferFilter)
+		return ok
+	case *conf.DynamicForwardFilter:
+		_, ok := route.(*conf.DynamicForwardRoute)
 		return ok
 	case *conf.FaultFilter:
 		_, ok := route.(*conf.FaultFilter)

@@ -1,5 +1,10 @@
 package envoy
 
+const (
+	dynamicForwardCluster = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
+	dnsCacheMessage       = "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig"
+)
+
 var clusterSupport = []messageSupport{
 	{
 		message: "envoy.config.cluster.v3.Cluster",
@@ -10,7 +15,7 @@ var clusterSupport = []messageSupport{
 			"typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config round_robin_lb_config " +
 			"ring_hash_lb_config maglev_lb_config common_lb_config lb_subset_config transport_socket transport_socket_matches protocol_selection upstream_connection_options " +
 			"health_checks outlier_detection load_balancing_policy original_dst_lb_config cleanup_interval " +
-			"close_connections_on_host_health_failure ignore_health_on_host_removal track_timeout_budgets track_cluster_stats preconnect_policy",
+			"close_connections_on_host_health_failure ignore_health_on_host_removal track_timeout_budgets track_cluster_stats preconnect_policy cluster_type",
 		muted: map[string]string{
 			"metadata": onlyFilters,
 		},
@@ -37,6 +42,30 @@ var clusterSupport = []messageSupport{
 		fields:  "per_upstream_preconnect_ratio",
 		hints:   map[string]string{"per_upstream_preconnect_ratio": "does nothing for TCP sessions, which have their connections to themselves"},
 	},
+	{
+		message: "envoy.config.cluster.v3.Cluster.CustomClusterType", fields: "name typed_config",
+		payloads: map[string]string{"typed_config": dynamicForwardCluster},
+	},
+	{
+		message: dynamicForwardCluster, fields: "dns_cache_config allow_insecure_cluster_options",
+		hints: map[string]string{
+			"sub_clusters_config":         "a name has one address, use dns_cache_config",
+			"allow_coalesced_connections": "each name has connections of its own",
+		},
+	},
+	{
+		message: dnsCacheMessage,
+		fields: "name dns_lookup_family dns_refresh_rate dns_min_refresh_rate host_ttl max_hosts disable_dns_refresh_on_failure " +
+			"dns_failure_refresh_rate dns_cache_circuit_breaker use_tcp_for_dns_lookups typed_dns_resolver_config preresolve_hostnames " +
+			"dns_query_timeout resolved_address_filter",
+		payloads: map[string]string{"typed_dns_resolver_config": dnsResolvers},
+		hints: map[string]string{
+			"dns_resolution_config": "use typed_dns_resolver_config", "key_value_config": "names are not kept over restarts",
+		},
+	},
+	{message: "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheCircuitBreakers", fields: "max_pending_requests"},
+	{message: "envoy.type.matcher.v3.AddressMatcher", fields: "ranges invert_match"},
+	{message: "xds.core.v3.CidrRange", fields: "address_prefix prefix_len"},
 	{message: "envoy.config.cluster.v3.Cluster.TransportSocketMatch", fields: "name match transport_socket"},
 	{message: "envoy.config.cluster.v3.Cluster.RefreshRate", fields: "base_interval max_interval"},
 	{message: "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", fields: "choice_count active_request_bias slow_start_config"},

@@ -4,19 +4,21 @@ package envoy
 const (
 	httpFilterPrefix  = "envoy.extensions.filters.http."
 	bufferMessage     = httpFilterPrefix + "buffer.v3.Buffer"
+	dynamicMessage    = httpFilterPrefix + "dynamic_forward_proxy.v3.FilterConfig"
 	corsMessage       = httpFilterPrefix + "cors.v3.Cors"
 	faultMessage      = httpFilterPrefix + "fault.v3.HTTPFault"
 	mutationMessage   = httpFilterPrefix + "header_mutation.v3.HeaderMutation"
 	healthMessage     = httpFilterPrefix + "health_check.v3.HealthCheck"
 	httpRateMessage   = httpFilterPrefix + "local_ratelimit.v3.LocalRateLimit"
 	httpRBACMessage   = httpFilterPrefix + "rbac.v3.RBAC"
-	httpFilters       = routerMessage + " " + bufferMessage + " " + corsMessage + " " + faultMessage + " " + mutationMessage + " " + healthMessage + " " + httpRateMessage + " " + httpRBACMessage
+	httpFilters       = routerMessage + " " + bufferMessage + " " + corsMessage + " " + dynamicMessage + " " + faultMessage + " " + mutationMessage + " " + healthMessage + " " + httpRateMessage + " " + httpRBACMessage
 	bufferRoute       = httpFilterPrefix + "buffer.v3.BufferPerRoute"
+	dynamicRoute      = httpFilterPrefix + "dynamic_forward_proxy.v3.PerRouteConfig"
 	corsRoute         = httpFilterPrefix + "cors.v3.CorsPolicy"
 	mutationRoute     = httpFilterPrefix + "header_mutation.v3.HeaderMutationPerRoute"
 	httpRBACRoute     = httpFilterPrefix + "rbac.v3.RBACPerRoute"
 	filterConfig      = "envoy.config.route.v3.FilterConfig"
-	routeFilterConfig = bufferRoute + " " + corsRoute + " " + faultMessage + " " + mutationRoute + " " + httpRateMessage + " " + httpRBACRoute
+	routeFilterConfig = bufferRoute + " " + corsRoute + " " + dynamicRoute + " " + faultMessage + " " + mutationRoute + " " + httpRateMessage + " " + httpRBACRoute
 	perFilter         = "typed_per_filter_config"
 )
 
@@ -32,6 +34,11 @@ var filterSupport = []messageSupport{
 	{message: filterConfig, fields: "config is_optional disabled", payloads: map[string]string{"config": routeFilterConfig}},
 	{message: bufferMessage, fields: "max_request_bytes"},
 	{message: bufferRoute, fields: "disabled buffer"},
+	{
+		message: dynamicMessage, fields: "dns_cache_config save_upstream_address allow_dynamic_host_from_filter_state",
+		hints: map[string]string{"sub_cluster_config": "use dns_cache_config, as the cluster does"},
+	},
+	{message: dynamicRoute, fields: "host_rewrite_literal host_rewrite_header"},
 	{message: corsMessage},
 	{
 		message: corsRoute,

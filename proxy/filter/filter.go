@@ -163,8 +163,12 @@ type Stream interface {
 	// the least specific first; read-only.
 	RouteConfig() any
 	RouteConfigs() []any
-	// Metadata is the stream's dynamic metadata.
+	// Metadata is the stream's dynamic metadata, State its filter state.
 	Metadata() *streaminfo.Metadata
+	State() *streaminfo.FilterState
+	// Destination is the authority of the request; that of a CONNECT with the port it came with, also where
+	// that does not count for matching. Valid until the head changes.
+	Destination() []byte
 
 	// Continue lets a side go on that the filter had stopped with Buffer or Pause, with what is kept.
 	// Nothing when the side was not stopped.

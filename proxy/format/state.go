@@ -101,18 +101,12 @@ func compileFilterState(c command) (op, error) {
 }
 
 func appendFilterState(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
-	if i.Conn == nil {
-		return dst, false
-	}
-	v, ok := i.Conn.FilterState(o.key)
+	v, ok := i.FilterState(o.key)
 	return appendPrintable(dst, v[:cut(len(v), o.limit)]), ok
 }
 
 func appendTypedFilterState(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
-	if i.Conn == nil {
-		return dst, false
-	}
-	v, ok := i.Conn.FilterState(o.key)
+	v, ok := i.FilterState(o.key)
 	if !ok {
 		return dst, false
 	}

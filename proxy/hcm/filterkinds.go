@@ -7,6 +7,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/filter"
 	"github.com/sluiceproxy/sluice/proxy/filter/buffer"
 	"github.com/sluiceproxy/sluice/proxy/filter/cors"
+	"github.com/sluiceproxy/sluice/proxy/filter/dynamicforward"
 	"github.com/sluiceproxy/sluice/proxy/filter/fault"
 	"github.com/sluiceproxy/sluice/proxy/filter/headermutation"
 	"github.com/sluiceproxy/sluice/proxy/filter/healthcheck"
@@ -23,6 +24,8 @@ func compileFilter(c *conf.HTTPFilter, d *filter.Deps, registered map[string]fil
 		return buffer.New(f)
 	case *conf.CORSFilter:
 		return cors.New(d)
+	case *conf.DynamicForwardFilter:
+		return dynamicforward.New(f)
 	case *conf.FaultFilter:
 		return fault.New(f, d)
 	case *conf.HeaderMutationFilter:

@@ -48,13 +48,26 @@ func (s *slot) RouteConfigs() []any {
 }
 
 func (s *slot) Metadata() *streaminfo.Metadata {
-	x := s.run
+	x := s.run.ownExtra()
+	s.run.st.info.Metadata = &x.Metadata
+	return &x.Metadata
+}
+
+func (s *slot) State() *streaminfo.FilterState {
+	x := s.run.ownExtra()
+	s.run.st.info.State = &x.State
+	return &x.State
+}
+
+// ownExtra is what filters leave for one another, of the stream.
+func (x *filterRun) ownExtra() *streaminfo.Extra {
 	if x.extra == nil {
 		x.extra = x.st.w.Extra()
-		x.st.info.Metadata = &x.extra.Metadata
 	}
-	return &x.extra.Metadata
+	return x.extra
 }
+
+func (s *slot) Destination() []byte { return s.run.st.destination() }
 
 func (s *slot) Continue(side filter.Side) {
 	x := s.run

@@ -47,7 +47,7 @@ func fill(t *testing.T, v reflect.Value) {
 func TestResetClearsEveryFieldOfAStream(t *testing.T) {
 	// Fields that stay: the free-list link, the mark that late looks find, the name whose storage stays, and
 	// the heads, whose Reset keeps storage and is tested where they live.
-	keep := map[string]bool{"next": true, "over": true, "req": true, "resp": true, "trail": true, "reqTrail": true, "tlsName": true}
+	keep := map[string]bool{"next": true, "over": true, "req": true, "resp": true, "trail": true, "reqTrail": true, "tlsName": true, "goesTo": true}
 	st := &stream{}
 	v := reflect.ValueOf(st).Elem()
 	for i := range v.NumField() {

@@ -71,6 +71,7 @@ func (st *stream) forward() {
 	st.routeTimers(action)
 	st.hashRequest()
 	st.planTries()
+	st.goesTo = st.goesTo[:0]
 	e := u.PickFor(st.choose())
 	if e == nil {
 		st.w.Stats.Inc(u.C.Stats.UpstreamCxNoneHealthy)
@@ -133,7 +134,7 @@ func (st *stream) reroute() {
 	}
 	x.over()
 	x.release()
-	st.info.Metadata = nil
+	st.info.Metadata, st.info.State = nil, nil
 	st.startFilters(x.chain, true)
 }
 

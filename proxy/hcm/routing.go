@@ -53,6 +53,9 @@ func (st *stream) choose() *cluster.Choice {
 	if o := st.cluster.C.Conf.OriginalDst; o != nil {
 		return st.original(o)
 	}
+	if st.cluster.C.Cache() != nil {
+		return st.named()
+	}
 	criteria := st.criteria()
 	if !st.hash.OK && criteria == nil {
 		return nil
@@ -80,6 +83,26 @@ func (st *stream) original(o *conf.OriginalDstOptions) *cluster.Choice {
 		c.DestinationText, _ = st.info.DynamicMetadata(o.MetadataNamespace, o.MetadataKey)
 	}
 	return c
+}
+
+// named says where the request goes in a dynamic forward proxy. What the first try has found out holds for the
+// others, whatever the route makes of the authority.
+func (st *stream) named() *cluster.Choice {
+	if len(st.goesTo) == 0 {
+		st.goesTo, _ = st.cluster.AppendName(st.goesTo, st.destination(), st.info.Conn)
+	}
+	c := &st.w.Choice
+	*c = cluster.Choice{Name: st.goesTo}
+	return c
+}
+
+// destination is the request's authority; of a CONNECT with the port that was stripped for matching.
+func (st *stream) destination() []byte {
+	h := &st.req
+	if port := st.strippedPort(); port != nil {
+		return append(append(append(st.w.Loop.Scratch()[:0], h.Bytes(h.Authority)...), ':'), port...)
+	}
+	return h.Bytes(h.Authority)
 }
 
 // lbNamespace is the metadata that balancers read.

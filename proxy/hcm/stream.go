@@ -108,6 +108,8 @@ type stream struct {
 
 	// tlsName is what names the server to TLS, when the cluster wants that (wish.go).
 	tlsName []byte
+	// goesTo is the name that a dynamic forward proxy takes the request to; empty: not known yet.
+	goesTo []byte
 	// tries is what a stream with more than one try, or timed ones, has beside att; nil for most.
 	tries *tries
 	// altStats are the statistics that x-envoy-upstream-alt-stat-name asks for; nil: none.
@@ -126,7 +128,7 @@ type stream struct {
 	deadlines [numDeadlines]int64
 }
 
-// maxKeptName bounds what a stream keeps for the next one's tlsName.
+// maxKeptName bounds what a stream keeps for the next one's tlsName and goesTo.
 const maxKeptName = 256
 
 // reset makes a used stream ready for the free list. Heads keep their storage; req and resp are reset
@@ -141,6 +143,9 @@ func (st *stream) reset() {
 	st.body, st.encoding, st.h2 = http1.Body{}, transfer{}, nil
 	if st.tlsName = st.tlsName[:0]; cap(st.tlsName) > maxKeptName {
 		st.tlsName = nil
+	}
+	if st.goesTo = st.goesTo[:0]; cap(st.goesTo) > maxKeptName {
+		st.goesTo = nil
 	}
 	st.att.reset()
 	st.answering = nil

@@ -263,17 +263,22 @@ func (st *stream) keepPort() {
 	}
 }
 
-// restorePort gives the authority of a CONNECT its port back unless somebody else gave it one.
-func (st *stream) restorePort() {
+// strippedPort is what keepPort has kept of a CONNECT whose authority has no port any more; else nil.
+func (st *stream) strippedPort() []byte {
 	h := &st.req
 	if st.tun.kind != connectTunnel || st.tun.authority == h.Authority {
-		return
+		return nil
 	}
 	_, port, ok := http1.SplitPort(h.Bytes(st.tun.authority))
 	if _, has, _ := http1.SplitPort(h.Bytes(h.Authority)); !ok || len(port) == 0 || len(has) > 0 {
-		return
+		return nil
 	}
-	b := append(st.w.Loop.Scratch()[:0], h.Bytes(h.Authority)...)
-	b = append(append(b, ':'), port...)
-	h.SetAuthority(b)
+	return port
+}
+
+// restorePort gives the authority of a CONNECT its port back unless somebody else gave it one.
+func (st *stream) restorePort() {
+	if st.strippedPort() != nil {
+		st.req.SetAuthority(st.destination())
+	}
 }

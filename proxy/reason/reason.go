@@ -171,6 +171,10 @@ const (
 	ConnectionRateLimited
 	NetworkFilterRefused
 	FilterReply
+	DNSFailure
+	DNSCacheFull
+	DNSTooManyPending
+	EmptyHost
 	RequestTooLarge
 	ResponseTooLarge
 	FaultAborted
@@ -432,6 +436,23 @@ var Table = [numReasons]Entry{
 	FilterReply: {
 		Name: "filter_reply", Status: 500, Details: "filter_reply",
 		Sentence: "An HTTP filter of the embedding program answered and gave no reason of its own.",
+	},
+	DNSFailure: {
+		Name: "dns_failure", Flag: DNSResolutionFailed, Status: 503, Details: "dns_resolution_failure", Body: "DNS resolution failure",
+		Sentence: "The dynamic forward proxy found no address for the name the request goes to; the details say why in braces.",
+	},
+	DNSCacheFull: {
+		Name: "dns_cache_full", Status: 503, Details: "dns_cache_overflow", Body: "DNS cache overflow",
+		Sentence: "The DNS cache of the dynamic forward proxy has max_hosts names, and the request goes to another one.",
+	},
+	DNSTooManyPending: {
+		Name: "dns_too_many_pending", Status: 503, Details: "dynamic_forward_proxy_pending_request_overflow",
+		Body:     "Dynamic forward proxy pending request overflow",
+		Sentence: "As many requests wait for names to be resolved as dns_cache_circuit_breaker lets (max_pending_requests).",
+	},
+	EmptyHost: {
+		Name: "empty_host", Status: 400, Details: "empty_host_header", Body: "Empty host header",
+		Sentence: "The request names no host that a dynamic forward proxy could take it to.",
 	},
 	RequestTooLarge: {
 		Name: "request_too_large", Status: 413, Details: "request_payload_too_large", Body: "Payload Too Large",

@@ -62,7 +62,9 @@ func TestReferenceIsCurrent(t *testing.T) {
 	watched := conf.NewCluster("watched")
 	watched.StatName, watched.Outlier, watched.ZoneAware = c.Name, conf.NewOutlierDetection(), &conf.ZoneAware{RoutingEnabled: 100}
 	watched.HealthCheck = &conf.HealthCheck{TCP: &conf.TCPHealthCheck{}, Timeout: time.Second, Interval: time.Second, HealthyThreshold: 1, UnhealthyThreshold: 1}
-	clusters = append(clusters, watched)
+	forward := conf.NewCluster("forward")
+	forward.StatName, forward.Type, forward.LB, forward.DNSCache = c.Name, conf.ClusterDynamicForward, conf.ClusterProvided, conf.NewDNSCache("CACHE")
+	clusters = append(clusters, watched, forward)
 	s, err := proxy.New(proxy.Options{Config: &conf.Bootstrap{Listeners: []*conf.Listener{l, g}, Clusters: clusters}, Concurrency: 1,
 		OnDemandClusters: func(string) (cluster.Provider, error) { return nothing{}, nil }})
 	if err != nil {
@@ -72,7 +74,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 	m := s.Registry().Collect()
 	rows := map[string][]string{}
 	add := func(name, kind string) {
-		name = strings.NewReplacer("MANAGER", "<stat_prefix>", "FILTER", "<stat_prefix>", "SHADOW", "<shadow_rules_stat_prefix>", "LISTENER", "<address>", "CLUSTER", "<cluster>", "VHOST", "<virtual host>", "VIRTUAL", "<virtual cluster>", "ROUTE", "<stat_prefix>", "worker_0", "worker_<n>").Replace(name)
+		name = strings.NewReplacer("MANAGER", "<stat_prefix>", "FILTER", "<stat_prefix>", "SHADOW", "<shadow_rules_stat_prefix>", "LISTENER", "<address>", "CLUSTER", "<cluster>", "CACHE", "<name>", "VHOST", "<virtual host>", "VIRTUAL", "<virtual cluster>", "ROUTE", "<stat_prefix>", "worker_0", "worker_<n>").Replace(name)
 		root, rest, _ := strings.Cut(name, ".")
 		if root == "<stat_prefix>" {
 			root, _, _ = strings.Cut(rest, ".")

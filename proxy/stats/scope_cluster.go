@@ -234,6 +234,30 @@ func NewOriginalDstStats(r *Registry, statName string) *OriginalDstStats {
 	return s
 }
 
+// DNSCacheStats is dns_cache.<name>. of dynamic forward proxies.
+type DNSCacheStats struct {
+	DNSQueryAttempt      *ColdCounter `stat:"dns_query_attempt"`
+	DNSQuerySuccess      *ColdCounter `stat:"dns_query_success"`
+	DNSQueryFailure      *ColdCounter `stat:"dns_query_failure"`
+	DNSQueryTimeout      *ColdCounter `stat:"dns_query_timeout"`
+	DNSRqPendingOverflow *ColdCounter `stat:"dns_rq_pending_overflow"`
+	HostAddressChanged   *ColdCounter `stat:"host_address_changed"`
+	HostAdded            *ColdCounter `stat:"host_added"`
+	HostRemoved          *ColdCounter `stat:"host_removed"`
+	HostOverflow         *ColdCounter `stat:"host_overflow"`
+	NumHosts             *ColdGauge   `stat:"num_hosts"`
+}
+
+// NewDNSCacheStats registers dns_cache.<name>.
+func NewDNSCacheStats(r *Registry, name string) *DNSCacheStats {
+	s := new(DNSCacheStats)
+	register(r, DNSCachePrefix(name), s)
+	return s
+}
+
+// DNSCachePrefix is what the names of a DNS cache's series begin with.
+func DNSCachePrefix(name string) string { return "dns_cache." + Clean(name) + "." }
+
 // RingHashStats is cluster.<name>.ring_hash_lb. (CL-13), of clusters with that policy.
 type RingHashStats struct {
 	Size             *ColdGauge `stat:"size"`

@@ -183,6 +183,11 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			want: "original_dst_host_invalid",
 		},
 		{
+			title: "dynamic forward proxy", prefix: "dns_cache.a_b.",
+			open: func(r *Registry) { NewDNSCacheStats(r, "a:b") },
+			want: "dns_query_{attempt,success,failure,timeout} dns_rq_pending_overflow host_{address_changed,added,removed,overflow} num_hosts(g)",
+		},
+		{
 			title: "clusters.md 9, manager", prefix: "cluster_manager.",
 			open: func(r *Registry) { NewClusterManagerStats(r) },
 			want: "cluster_{added,modified,removed,updated,updated_via_merge} update_{merge_cancelled,out_of_merge_window} active_clusters(g) warming_clusters(g)",

@@ -94,6 +94,9 @@ const (
 	KeyUpstreamSANs            = "envoy.network.upstream_subject_alt_names" // comma separated
 	KeyUpstreamDynamicHost     = "envoy.upstream.dynamic_host"              // name or address
 	KeyUpstreamDynamicPort     = "envoy.upstream.dynamic_port"              // decimal
+	// KeyUpstreamAddress is where dynamic forward proxies note the address that a name has
+	// (save_upstream_address).
+	KeyUpstreamAddress = "envoy.stream.upstream_address"
 )
 
 // FilterState holds named values of one connection. Few, so it is searched in order. The zero value

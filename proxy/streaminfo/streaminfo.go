@@ -72,6 +72,8 @@ type Info struct {
 	// LogType is %ACCESS_LOG_TYPE% of the line being written; NotSet in headers and local replies.
 	LogType LogType
 
+	// State is the stream's own filter state, nil while there is none; the connection's is Conn's.
+	State *FilterState
 	// Metadata is the stream's own dynamic metadata, nil while there is none; the connection's is Conn's.
 	Metadata *Metadata
 
@@ -234,6 +236,19 @@ func (c *Connection) TransportFailure() string {
 		return ""
 	}
 	return c.Secure.TransportFailure
+}
+
+// FilterState returns a value of the stream's filter state, or else of its connection's.
+func (i *Info) FilterState(key string) (value []byte, ok bool) {
+	if i.State != nil {
+		if value, ok = i.State.Get(key); ok {
+			return value, true
+		}
+	}
+	if i.Conn == nil {
+		return nil, false
+	}
+	return i.Conn.FilterState(key)
 }
 
 // DynamicMetadata returns a value of the stream's metadata, or else of its connection's.

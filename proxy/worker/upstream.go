@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"strconv"
+
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/codec/http2"
@@ -9,6 +11,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/format"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // Upstream is this loop's half of one cluster: its balancer and its connections.
@@ -158,6 +161,38 @@ func (u *Upstream) PickFor(c *cluster.Choice) *Endpoint {
 	u.endpoints[h] = e
 	return e
 }
+
+// AppendName appends the name that a request with this authority goes to in a dynamic forward proxy. What a
+// network filter has left in the filter state of conn comes before; nil: nothing has. It reports false when that
+// is no name. No allocation.
+func (u *Upstream) AppendName(dst, authority []byte, conn *streaminfo.Connection) ([]byte, bool) {
+	port := u.C.DefaultPort()
+	if conn != nil && conn.Extra != nil {
+		if host, ok := conn.Extra.State.Get(streaminfo.KeyUpstreamDynamicHost); ok {
+			authority = host
+		}
+		if text, ok := conn.Extra.State.Get(streaminfo.KeyUpstreamDynamicPort); ok {
+			if n, err := strconv.ParseUint(string(text), 10, 16); err == nil && n > 0 {
+				port = uint16(n)
+			}
+		}
+	}
+	host, text, ok := http1.SplitPort(authority)
+	if !ok {
+		host = authority // an address without brackets, or nothing that can be used
+	} else if len(text) > 0 {
+		n, err := strconv.ParseUint(string(text), 10, 16)
+		if err != nil {
+			return dst, false
+		}
+		port = uint16(n)
+	}
+	return cluster.AppendName(dst, host, port)
+}
+
+// Named returns the host of a dynamic forward proxy by its name (cluster.AppendName); nil when its DNS cache
+// has no address for it. No allocation once the loop has been there.
+func (u *Upstream) Named(key []byte) *cluster.Host { return u.balancer.Named(key) }
 
 func (u *Upstream) drain() {
 	for h, e := range u.endpoints {

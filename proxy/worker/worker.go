@@ -178,16 +178,29 @@ func (c *call) Run() {
 
 var _ mailbox.Message = (*call)(nil)
 
-// Do runs f on the worker's loop and waits for it: at most the given time until it begins, and then to
-// its end. It reports whether f ran; when it says false, f never will. Not to be called from a loop.
-func (w *Worker) Do(f func(), wait time.Duration) bool {
-	c := &call{f: f, done: make(chan struct{})}
-	deadline := time.Now().Add(wait)
+// Send runs f on the worker's loop without waiting for it, but at most the given time for room in the loop's
+// mailbox. It reports whether f will run. Not to be called from a loop.
+func (w *Worker) Send(f func(), wait time.Duration) bool {
+	return w.send(&call{f: f, done: make(chan struct{})}, time.Now().Add(wait))
+}
+
+func (w *Worker) send(c *call, deadline time.Time) bool {
 	for !w.Loop.Post(c) {
 		if time.Now().After(deadline) {
 			return false
 		}
 		time.Sleep(time.Millisecond)
+	}
+	return true
+}
+
+// Do runs f on the worker's loop and waits for it: at most the given time until it begins, and then to
+// its end. It reports whether f ran; when it says false, f never will. Not to be called from a loop.
+func (w *Worker) Do(f func(), wait time.Duration) bool {
+	c := &call{f: f, done: make(chan struct{})}
+	deadline := time.Now().Add(wait)
+	if !w.send(c, deadline) {
+		return false
 	}
 	t := time.NewTimer(time.Until(deadline))
 	defer t.Stop()

@@ -16,6 +16,7 @@ type DNS struct {
 	mu      sync.Mutex
 	records map[string][]netip.Addr
 	failing bool
+	held    bool
 	asked   int
 }
 
@@ -61,6 +62,13 @@ func (d *DNS) Fail(on bool) {
 	d.failing = on
 }
 
+// Hold leaves questions without an answer, or ends that.
+func (d *DNS) Hold(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held = on
+}
+
 // Asked returns how many questions came.
 func (d *DNS) Asked() int {
 	d.mu.Lock()
@@ -73,6 +81,9 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked++
+	if d.held {
+		return
+	}
 	m := new(dns.Msg)
 	m.SetReply(q)
 	question := q.Question[0]

@@ -34,9 +34,11 @@ type Topology struct {
 	NotSettled bool
 }
 
-// Cluster is a static cluster.
+// Cluster is a static cluster, unless Type says what else.
 type Cluster struct {
-	Name    string
+	Name string
+	// Type are the fields of another type, in the place of type: STATIC and the origins as endpoints.
+	Type    string
 	Origins []Origin
 	// Fields are further fields of the cluster.
 	Fields string
@@ -113,9 +115,16 @@ func (t *Topology) YAML(log string) string {
 
 func (c *Cluster) yaml() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "- name: %s\n  type: STATIC\n", c.Name)
+	kind := "type: STATIC"
+	if c.Type != "" {
+		kind = c.Type
+	}
+	fmt.Fprintf(&b, "- name: %s\n%s\n", c.Name, indent(2, kind))
 	if c.Fields != "" {
 		b.WriteString(indent(2, c.Fields) + "\n")
+	}
+	if c.Type != "" {
+		return b.String()
 	}
 	fmt.Fprintf(&b, "  load_assignment:\n    cluster_name: %s\n", c.Name)
 	if c.Policy != "" {
