@@ -90,7 +90,7 @@ func Explain(b *conf.Bootstrap, q *explain.Question, o ExplainOptions) (*explain
 	w := worker.New(group.Loops()[0], registry.NewShard(), logs.NewShard(), clusters)
 	return explain.Ask(b, q, func(l *conf.Listener, c *conf.FilterChain, head []byte, conn *streaminfo.Connection, random uint64) (*hcm.Explanation, error) {
 		silent := *c.HTTP
-		silent.AccessLogs = nil
+		silent.AccessLogs, silent.Router.UpstreamLogs = nil, nil
 		cfg, err := hcm.Compile(l, &silent, statName(l), &hcm.Deps{Registry: registry, Logs: logs, Node: b.Node, Runtime: values, Filters: o.HTTPFilters})
 		if err != nil {
 			return nil, err

@@ -90,7 +90,6 @@ func compileFilter(c *conf.LogFilter, values *runtime.Loader) (*Filter, error) {
 
 // otherTypes are log types of Envoy that no line here ever has.
 var otherTypes = []string{
-	"UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd", "DownstreamTunnelSuccessfullyEstablished",
 	"UdpTunnelUpstreamConnected", "UdpPeriodic", "UdpSessionEnd",
 }
 
@@ -98,11 +97,11 @@ var otherTypes = []string{
 func logTypes(names []string) (bits uint32, err error) {
 	for i, name := range names {
 		t := streaminfo.NotSet
-		for t <= streaminfo.DownstreamTunnelEstablished && t.String() != name {
+		for t < streaminfo.NumLogTypes && t.String() != name {
 			t++
 		}
 		switch {
-		case t <= streaminfo.DownstreamTunnelEstablished:
+		case t < streaminfo.NumLogTypes:
 			bits |= 1 << t
 		case !slices.Contains(otherTypes, name):
 			return 0, fmt.Errorf("types[%d]: unknown log type %q", i, name)

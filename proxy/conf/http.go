@@ -195,6 +195,11 @@ type Router struct {
 	RespectExpectedTimeout bool
 	// SuppressGRPCCodeStats: gRPC requests are not counted by status.
 	SuppressGRPCCodeStats bool
+	// UpstreamLogs have a line for each attempt when it is over (upstream_log), LogOnUpstreamStream one more
+	// when it has a stream to the origin, and UpstreamLogInterval another one as often as it says; 0: none.
+	UpstreamLogs        []*AccessLog
+	LogOnUpstreamStream bool
+	UpstreamLogInterval time.Duration
 }
 
 // LocalReply is local_reply_config: how replies made by the proxy look (ROUTER-70).

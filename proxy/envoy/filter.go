@@ -24,22 +24,36 @@ import (
 
 // httpFilters compiles a manager's chain.
 func (c *compiler) httpFilters(list []*hcmv3.HttpFilter, at place, out *conf.HTTPConnectionManager) {
-	var router *routerv3.Router
-	if out.Filters, router = c.filterList(list, at); router != nil {
+	filters, router, here := c.filterList(list, at)
+	out.Filters = filters
+	if router != nil {
 		out.Router = conf.Router{
 			DynamicStats: boolean(router.GetDynamicStats(), true), SuppressEnvoyHeaders: router.GetSuppressEnvoyHeaders(),
 			StrictCheckHeaders: lowerAll(router.GetStrictCheckHeaders()), RespectExpectedTimeout: router.GetRespectExpectedRqTimeout(),
 			SuppressGRPCCodeStats: router.GetSuppressGrpcRequestFailureCodeStats(),
 		}
 		out.Router.RejectConnectEarlyData = c.rejectsEarlyData(router)
+		c.upstreamLogs(router, here, &out.Router)
 	}
 }
 
-// filterList compiles a chain of any filters that ends with the router, which it returns too.
-func (c *compiler) filterList(list []*hcmv3.HttpFilter, at place) (out []*conf.HTTPFilter, router *routerv3.Router) {
+// upstreamLogs compiles what the router logs of its attempts.
+func (c *compiler) upstreamLogs(m *routerv3.Router, at place, out *conf.Router) {
+	out.UpstreamLogs = c.accessLogs(m.GetUpstreamLog(), at.field("upstream_log"))
+	options, here := m.GetUpstreamLogOptions(), at.field("upstream_log_options")
+	out.LogOnUpstreamStream = options.GetFlushUpstreamLogOnUpstreamStream()
+	out.UpstreamLogInterval = c.duration(options.GetUpstreamLogFlushInterval(), here.field("upstream_log_flush_interval"), 0)
+	if len(m.GetUpstreamLog()) == 0 && (out.LogOnUpstreamStream || out.UpstreamLogInterval > 0) {
+		c.warn(here, "has no effect without upstream_log")
+	}
+}
+
+// filterList compiles a chain of any filters that ends with the router, whose configuration and place it
+// returns too.
+func (c *compiler) filterList(list []*hcmv3.HttpFilter, at place) (out []*conf.HTTPFilter, router *routerv3.Router, routerAt place) {
 	if len(list) == 0 {
 		c.errs.at(at, "the router is required as the last filter")
-		return nil, nil
+		return nil, nil, at
 	}
 	terminated, failed := false, false
 	for i, m := range list {
@@ -62,7 +76,7 @@ func (c *compiler) filterList(list []*hcmv3.HttpFilter, at place) (out []*conf.H
 			if m.GetDisabled() {
 				c.errs.at(here.field("disabled"), "the router cannot be taken out of the chain")
 			}
-			router, terminated = r, true
+			router, routerAt, terminated = r, here.field("typed_config"), true
 			continue
 		}
 		if m.GetName() == "" {
@@ -75,7 +89,7 @@ func (c *compiler) filterList(list []*hcmv3.HttpFilter, at place) (out []*conf.H
 	if !terminated && !failed {
 		c.errs.at(at.index(len(list)-1), "must not be the last filter: the router ends a chain")
 	}
-	return out, router
+	return out, router, routerAt
 }
 
 // httpFilter compiles the configuration of a filter in a chain.

@@ -27,7 +27,8 @@ var httpSupport = []messageSupport{
 		fields:   "name typed_config disabled",
 		payloads: map[string]string{"typed_config": httpFilters},
 	},
-	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout suppress_grpc_request_failure_code_stats reject_connect_request_early_data"},
+	{message: routerMessage, fields: "dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout suppress_grpc_request_failure_code_stats reject_connect_request_early_data upstream_log upstream_log_options"},
+	{message: routerMessage + ".UpstreamAccessLogOptions", fields: "flush_upstream_log_on_upstream_stream upstream_log_flush_interval"},
 	{
 		message: hcmMessage + ".UpgradeConfig",
 		fields:  "upgrade_type enabled filters",
@@ -123,7 +124,7 @@ var accessLogSupport = []messageSupport{
 		message: "envoy.config.accesslog.v3.LogTypeFilter",
 		fields:  "types exclude",
 		values: map[string]string{
-			"types": "TcpUpstreamConnected TcpPeriodic TcpConnectionStart TcpConnectionEnd DownstreamStart DownstreamPeriodic DownstreamEnd DownstreamTunnelSuccessfullyEstablished",
+			"types": "TcpUpstreamConnected TcpPeriodic TcpConnectionStart TcpConnectionEnd DownstreamStart DownstreamPeriodic DownstreamEnd DownstreamTunnelSuccessfullyEstablished UpstreamPoolReady UpstreamPeriodic UpstreamEnd",
 		},
 	},
 	{

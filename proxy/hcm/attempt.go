@@ -93,8 +93,8 @@ type attempt struct {
 	// held is the breaker that counts the attempt as a retry.
 	held *cluster.Breaker
 
-	// watch is what is noted of the attempt where somebody wants to know.
-	watch attemptWatch
+	// watch is what is noted of the attempt where somebody wants to know; nil: nobody does.
+	watch *attemptWatch
 	// rqBody and rsBody count the bytes of the bodies, without framing.
 	rqBody, rsBody uint64
 
@@ -132,7 +132,7 @@ func (a *attempt) releaseHold() {
 func (a *attempt) start(e *worker.Endpoint, priority int) {
 	a.endpoint, a.priority = e, uint8(priority)
 	a.info.UpstreamAddress, a.info.UpstreamPipe, a.info.UpstreamHostName = e.Host.Address(), e.Host.Pipe, e.Host.Hostname
-	a.info.UpstreamPeer = nil
+	a.info.UpstreamPeer, a.info.UpstreamFailure = nil, ""
 	a.wireBefore = a.info.UpstreamWireReceived
 	a.st.info.Attempts++
 	if a.st.watchesAttempts() {
@@ -188,7 +188,7 @@ func (a *attempt) admitted() bool {
 
 // uncount takes the attempt out of the active requests. Idempotent.
 func (a *attempt) uncount() {
-	if a.watch.since != 0 {
+	if a.watch != nil {
 		a.endWatch()
 	}
 	if a.held != nil || a.own != nil {
@@ -212,6 +212,9 @@ func (a *attempt) connected(v header.Version) {
 	a.endpoint.Connected(false)
 	a.info.UpstreamReady = st.w.Loop.Now()
 	a.info.UpstreamProtocol = v
+	if w := a.watch; w != nil {
+		w.ready()
+	}
 	switch {
 	case st.tries != nil:
 		st.tries.connected(a)
@@ -248,11 +251,19 @@ func (a *attempt) OnPoolFailure(f pool.Failure, err error) {
 
 // fail ends an attempt that has got nothing to go by.
 func (a *attempt) fail(r reason.Reason) {
+	a.endsFor(r)
 	if e := a.endpoint; e != nil {
 		e.Load.RqError++
 	}
 	a.uncount()
 	a.st.attemptFailed(a, r)
+}
+
+// endsFor notes why the attempt is about to end.
+func (a *attempt) endsFor(r reason.Reason) {
+	if w := a.watch; w != nil {
+		w.why = r
+	}
 }
 
 // cancel implements upstream. An HTTP/1 connection in the middle of an exchange cannot be used again.

@@ -134,6 +134,9 @@ func (c *Config) Close() {
 	for _, l := range c.logs {
 		l.Close()
 	}
+	for _, l := range c.router.logs {
+		l.Close()
+	}
 }
 
 // Clusters returns the names the routes refer to.

@@ -268,8 +268,8 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 	if h.Status < 200 && h.Transfer != header.Tunnel {
 		return n, a.informational(h)
 	}
-	if a.watch.since != 0 {
-		a.watch.rs = sizeOf(h)
+	if w := a.watch; w != nil {
+		w.head(h)
 	}
 	end := h.Transfer == header.NoBody
 	a.body.Init(h)
@@ -309,6 +309,9 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 	st := a.st
 	data, n, done, e := a.body.Next(b)
 	a.rsBody += uint64(len(data))
+	if e == 0 {
+		a.info.UpstreamWireReceived += uint64(n)
+	}
 	if a.dropping {
 		return a.dropped(len(b), n, done, e)
 	}
@@ -316,7 +319,6 @@ func (a *attempt) readBody(b []byte) (int, bool) {
 		a.badResponse(e)
 		return len(b), false
 	}
-	a.info.UpstreamWireReceived += uint64(n)
 	if !done {
 		if len(data) > 0 {
 			st.onResponseData(data, false)

@@ -349,8 +349,8 @@ func (e *h2ClientEvents) OnHeaders(hs *http2.Stream, h *header.Head, end bool) {
 		}
 		return
 	}
-	if a.watch.since != 0 {
-		a.watch.rs = sizeOf(h)
+	if w := a.watch; w != nil {
+		w.head(h)
 	}
 	if h.Transfer == header.Framed && h.ContentLength >= 0 {
 		h.Transfer = header.Length // what the other side has to write, whatever it speaks

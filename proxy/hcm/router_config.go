@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/sluiceproxy/sluice/codec/header"
+	"github.com/sluiceproxy/sluice/proxy/accesslog"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/retry"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
@@ -17,6 +18,10 @@ type routerConfig struct {
 	overloaded    *runtime.Bool
 
 	strict []header.Known
+
+	// logs have a line for each attempt (upstream_log); logsResponses: one reads the response.
+	logs          []*accesslog.Logger
+	logsResponses bool
 }
 
 const defaultBaseBackOffMs = 25
@@ -34,6 +39,14 @@ func compileRouter(c *conf.Router, d *Deps) (routerConfig, error) {
 			return r, fmt.Errorf("strict_check_headers[%d]: %q is none of the headers that can be checked", i, name)
 		}
 		r.strict = append(r.strict, id)
+	}
+	for i, lc := range c.UpstreamLogs {
+		logger, err := d.Logs.Compile(lc)
+		if err != nil {
+			return r, fmt.Errorf("upstream_log[%d]: %w", i, err)
+		}
+		r.logs = append(r.logs, logger)
+		r.logsResponses = r.logsResponses || logger.NeedsResponse()
 	}
 	return r, nil
 }

@@ -42,6 +42,9 @@ func (a *attempt) adopt() {
 	st.info.TakeUpstream(&s.notes)
 	a.resp, a.info = &st.resp, &st.info
 	a.wireBefore += st.info.UpstreamWireReceived - s.notes.UpstreamWireReceived
+	if w := a.watch; w != nil {
+		w.before = countsOf(&st.info).minus(countsOf(&s.notes).minus(w.before))
+	}
 }
 
 // lose adds what a spare has moved to the stream's counts.

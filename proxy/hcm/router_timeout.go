@@ -52,6 +52,7 @@ func (a *attempt) outOfTime() {
 	if a.state == attemptIdle {
 		return
 	}
+	a.endsFor(reason.ResponseTimeout)
 	a.st.w.Stats.Inc(a.st.cluster.C.Stats.UpstreamRqTimeout)
 	a.st.visitVirtual(countVirtualTimeout)
 	a.endpoint.Load.RqTimeout++
@@ -81,6 +82,7 @@ func (st *stream) timeoutReply(r reason.Reason) {
 func (st *stream) upstreamTimeout() {
 	st.w.Stats.Inc(st.cluster.C.Stats.UpstreamRqMaxDurationReached)
 	st.att.endpoint.Load.RqError++
+	st.att.endsFor(reason.UpstreamMaxDuration)
 	st.spentBudget()
 	st.timedOut(reason.UpstreamMaxDuration)
 }
@@ -134,6 +136,7 @@ func (t *tries) tooSlow(a *attempt, r reason.Reason) {
 
 // timedOut ends a try for a clock of its own.
 func (a *attempt) timedOut(r reason.Reason) {
+	a.endsFor(r)
 	a.endpoint.Load.RqError++
 	a.cancel()
 	a.st.attemptFailed(a, r)

@@ -9,6 +9,7 @@ import (
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/retry"
 	"github.com/sluiceproxy/sluice/proxy/route"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 
 	"time"
 )
@@ -61,7 +62,10 @@ type parts struct {
 	numTries   int
 	spares     *spare
 	numSpares  int
-	shadows    int // under way
+	watches    *attemptWatch
+	numWatches int
+	line       streaminfo.Info // of the upstream_log that is being written
+	shadows    int             // under way
 	freeShadow *shadow
 }
 

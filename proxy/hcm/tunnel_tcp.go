@@ -5,6 +5,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/http1"
 	"github.com/sluiceproxy/sluice/codec/proxyproto"
 	"github.com/sluiceproxy/sluice/proxy/cluster"
+	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
@@ -29,6 +30,9 @@ func (a *attempt) connectedTCP() {
 	h := a.resp
 	h.Reset(nil)
 	h.Status, h.Version, h.Transfer = 200, header.HTTP11, header.Tunnel
+	if w := a.watch; w != nil {
+		w.head(h)
+	}
 	if st.tun.kind == postTunnel && !st.tun.bare {
 		h.Transfer = header.Framed // an ordinary response to an ordinary request
 	}
@@ -127,6 +131,7 @@ func (a *attempt) tunnelDone(well bool) {
 	if well {
 		a.endpoint.Load.RqSuccess++
 	} else {
+		a.endsFor(reason.ResetAfterStart)
 		a.endpoint.Load.RqError++
 		a.endpoint.Failed(cluster.Broke, 0)
 	}

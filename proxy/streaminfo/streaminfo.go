@@ -98,13 +98,17 @@ const (
 	DownstreamPeriodic
 	DownstreamEnd
 	DownstreamTunnelEstablished
+	UpstreamPoolReady
+	UpstreamPeriodic
+	UpstreamEnd
+	NumLogTypes
 )
 
 // String returns the name as logs print it.
 func (t LogType) String() string {
 	return [...]string{
 		"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionStart", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic", "DownstreamEnd",
-		"DownstreamTunnelSuccessfullyEstablished",
+		"DownstreamTunnelSuccessfullyEstablished", "UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd",
 	}[t]
 }
 
