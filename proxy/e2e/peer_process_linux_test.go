@@ -48,14 +48,20 @@ func buildBinary(t *testing.T) string {
 // startProcess runs the binary until the end of the test.
 func startProcess(t *testing.T, binary string, top harness.TCPTopology) *process {
 	t.Helper()
+	return startConfigured(t, binary, max(1, top.Loops), top.YAML)
+}
+
+// startConfigured is startProcess with any configuration, whose access log goes where it is told.
+func startConfigured(t *testing.T, binary string, loops int, yaml func(log string) string) *process {
+	t.Helper()
 	dir := t.TempDir()
 	p := &process{
 		t: t, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: harness.Patience},
 		config: filepath.Join(dir, "sluice.yaml"), log: filepath.Join(dir, "access.log"),
 	}
-	p.write(top)
+	p.write(yaml)
 	address := filepath.Join(dir, "admin")
-	p.cmd = exec.Command(binary, "-c", p.config, "--concurrency", fmt.Sprint(max(1, top.Loops)), "--admin-address-path", address, "--no-watch", "-l", "error")
+	p.cmd = exec.Command(binary, "-c", p.config, "--concurrency", fmt.Sprint(loops), "--admin-address-path", address, "--no-watch", "-l", "error")
 	var said bytes.Buffer
 	p.cmd.Stderr = &said
 	if err := p.cmd.Start(); err != nil {
@@ -84,10 +90,10 @@ func startProcess(t *testing.T, binary string, top harness.TCPTopology) *process
 	return p
 }
 
-func (p *process) write(top harness.TCPTopology) {
+func (p *process) write(yaml func(log string) string) {
 	p.t.Helper()
-	top.Bootstrap += "\nadmin: { address: { socket_address: { address: 127.0.0.1, port_value: 0 } } }"
-	if err := os.WriteFile(p.config, []byte(top.YAML(p.log)), 0o600); err != nil {
+	const admin = "\nadmin: { address: { socket_address: { address: 127.0.0.1, port_value: 0 } } }\n"
+	if err := os.WriteFile(p.config, []byte(yaml(p.log)+admin), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -96,7 +102,7 @@ func (p *process) write(top harness.TCPTopology) {
 func (p *process) reload(top harness.TCPTopology) {
 	p.t.Helper()
 	before := p.stats()["server.config_update_success"]
-	p.write(top)
+	p.write(top.YAML)
 	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		p.t.Fatal(err)
 	}

@@ -40,13 +40,16 @@ func encapsulator(t testing.TB, o harness.Origin, h2 bool, tunneling string, mor
 	return harness.StartTCP(t, top)
 }
 
-// transports are the four ways of a tunnel between two proxies (TCP-40, UP-61).
-var transports = []struct {
+// tunnelTransport is a way of a tunnel between two proxies.
+type tunnelTransport struct {
 	name      string
 	h2        bool
 	tunneling string
 	routes    string
-}{
+}
+
+// transports are the four there are (TCP-40, UP-61).
+var transports = []tunnelTransport{
 	{"CONNECT over HTTP1", false, "hostname: host.example:443", connectRoute},
 	{"CONNECT over HTTP2", true, "hostname: host.example:443", connectRoute},
 	{"POST over HTTP1", false, "hostname: host.example, use_post: true, post_path: /tunnel", postRoute},
