@@ -333,6 +333,8 @@ func sluiceConfig(dir string, s Spec) ([]string, error) {
 		filter = sluiceTable(dir)
 	case Redis:
 		filter = sluiceRedisFilter
+	case Hops, TunnelH1, TunnelH2:
+		return hopsConfig(dir, s)
 	}
 	await := ""
 	if s.AwaitData {
@@ -347,16 +349,9 @@ func sluiceConfig(dir string, s Spec) ([]string, error) {
 	}
 	text := strings.NewReplacer("{filter}", filter, "{tls}", tls).Replace(sluiceText)
 	keys := []string{"{await}", await, "{codec}", codec, "{alpn}", s.Wire.protocol(), "{cert}", s.Identity.cert(), "{key}", s.Identity.key()}
-	for _, a := range []struct{ addr, host, port string }{
-		{s.Listen, "{host}", "{port}"},
-		{s.Upstream, "{uphost}", "{upport}"},
-		{s.Admin, "{adminhost}", "{adminport}"},
-	} {
-		host, port, err := net.SplitHostPort(a.addr)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, a.host, host, a.port, port)
+	keys, err := appendAddresses(keys, s, "")
+	if err != nil {
+		return nil, err
 	}
 	path, err := render(dir, "sluice.yaml", text, keys...)
 	return []string{"-c", path, "--concurrency", "1", "-l", "error"}, err

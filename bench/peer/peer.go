@@ -22,6 +22,11 @@ const (
 	Table
 	// Redis forwards Redis commands: proxies that know the protocol read each of them, others forward bytes.
 	Redis
+	// Hops forwards bytes to a second listener of the same process, which forwards them.
+	Hops
+	// TunnelH1 and TunnelH2 are Hops with a CONNECT between the two, over HTTP/1 or HTTP/2.
+	TunnelH1
+	TunnelH2
 )
 
 // bytes says whether a proxy without the protocol forwards m as bytes.
@@ -146,19 +151,24 @@ func ReverseProxy(command ...string) *Peer {
 func Sluice(path string) *Peer {
 	return &Peer{
 		Name: "sluice", Install: "make build", binary: path, version: []string{"--version"},
-		config: sluiceConfig, modes: []Mode{HTTP, TCP, Table, Redis},
+		config: sluiceConfig, modes: []Mode{HTTP, TCP, Table, Redis, TunnelH1, TunnelH2},
 	}
 }
 
 // Plain is the Name of SluicePlain.
 const Plain = "sluice-plain"
 
-// SluicePlain returns the same proxy with one route in Table mode, to be compared with Sluice there.
+// SluicePlain returns the same proxy without what a mode's title names: with one route in Table mode, and
+// Hops where there are tunnels. It is there to be compared with Sluice.
 func SluicePlain(path string) *Peer {
 	p := Sluice(path)
-	p.Name, p.modes = Plain, []Mode{Table}
+	p.Name, p.modes = Plain, []Mode{Table, TunnelH1, TunnelH2}
 	p.config = func(dir string, s Spec) ([]string, error) {
-		s.Mode = HTTP
+		if s.Mode == Table {
+			s.Mode = HTTP
+		} else {
+			s.Mode = Hops
+		}
 		return sluiceConfig(dir, s)
 	}
 	return p

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/bench"
 	"github.com/sluiceproxy/sluice/bench/origin"
+	"github.com/sluiceproxy/sluice/proxy/envoy"
 )
 
 // The test binary is the process that Go's reverse proxy runs in.
@@ -262,7 +263,7 @@ func TestConfigurationsAreComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := Spec{Listen: "127.0.0.1:1001", Upstream: "127.0.0.1:1002", Admin: "127.0.0.1:1003", MaxConns: 100, Identity: id}
-	for _, p := range append(all(), Sluice("/nowhere/sluice")) {
+	for _, p := range append(all(), Sluice("/nowhere/sluice"), SluicePlain("/nowhere/sluice")) {
 		for _, s.Mode = range p.modes {
 			for n := range 5 { // the wires, and the first of them once more for bulk
 				s.Wire, s.Bulk = Wire(n%4), n == 4
@@ -280,6 +281,11 @@ func TestConfigurationsAreComplete(t *testing.T) {
 					text, err := os.ReadFile(dir + "/" + f.Name())
 					if err != nil {
 						t.Fatal(err)
+					}
+					if strings.HasSuffix(f.Name(), ".yaml") {
+						if _, err := envoy.Load(envoy.Source{Data: text}); err != nil {
+							t.Errorf("%s, mode %d: %v", p.Name, s.Mode, err)
+						}
 					}
 					if left := leftover.Find(text); left != nil {
 						t.Errorf("%s: %s is not filled in", p.Name, left)

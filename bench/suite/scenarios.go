@@ -92,6 +92,10 @@ func scenarios() []scenario {
 		bulk("l4-bulk-1", "1 connection", 1),
 		bulk("l4-bulk-4", "4 connections", 4),
 		bulk("l4-bulk-64", "64 connections", 64),
+		tunnelled(bulk("tunnel-h1-bulk", "4 connections, two hops with a CONNECT over HTTP/1 between", 4), peer.TunnelH1),
+		tunnelled(bulk("tunnel-h2-bulk", "4 connections, two hops with CONNECTs over HTTP/2 between", 4), peer.TunnelH2),
+		tunnelled(pingPong("tunnel-h1-pingpong", "through two hops with CONNECTs over HTTP/1 between, 1 KiB", 1<<10), peer.TunnelH1),
+		tunnelled(pingPong("tunnel-h2-pingpong", "through two hops with CONNECTs over HTTP/2 between, 1 KiB", 1<<10), peer.TunnelH2),
 		{
 			name: "l4-close", title: "TCP, a connection for 60 bytes there and 100 back, 64 at a time",
 			metric: report.CPUPerRequest, mode: peer.TCP, load: once, run: runLoad,
@@ -155,6 +159,12 @@ func bulk(name, conns string, n int) scenario {
 		name: name, title: "TCP, downloads without end, " + conns,
 		metric: report.CPUPerGB, mode: peer.TCP, bulk: true, load: bench.Load{Conns: n, SinkBytes: 1 << 20}, run: runLoad,
 	}
+}
+
+// tunnelled is a scenario of TCP through two hops, beside the same without a tunnel.
+func tunnelled(s scenario, mode peer.Mode) scenario {
+	s.mode = mode
+	return s
 }
 
 // fit holds fewer connections where the system does not allow a proxy enough files, and says so in the title.

@@ -140,6 +140,11 @@ func (a *attempt) requestData(p []byte, end bool) {
 	a.rqBody += uint64(len(p))
 	// A client may send its body in frames of a byte; they leave together.
 	more := a.st.h2 != nil && !end
+	if a.encoding == header.Tunnel && more {
+		a.info.UpstreamWireSent += uint64(len(p))
+		a.st.w.WriteSoon(a.pc.Conn, p)
+		return
+	}
 	if a.encoding == header.Chunked {
 		a.info.UpstreamWireSent += uint64(a.st.w.WriteChunk(a.pc.Conn, p, end, more))
 	} else {

@@ -133,7 +133,7 @@ func (t *attempt) OnTunnelData(_ *tunnel.Stream, p []byte, end bool) {
 
 func (s *session) fromTunnel(p []byte, end bool) {
 	switch {
-	case len(p) > 0 && (s.state == emptying || s.state == streaming && s.c.WriteFailed()):
+	case len(p) > 0 && (s.state == emptying || s.state == streaming && s.lost()):
 		s.end(reason.SessionDownstreamReset, 0) // for nobody (TCP-51)
 		return
 	case s.state != streaming:
@@ -142,11 +142,7 @@ func (s *session) fromTunnel(p []byte, end bool) {
 	s.touch()
 	s.moved[1] += uint64(len(p))
 	if len(p) > 0 {
-		s.c.Write(p)
-	}
-	if s.c.WriteFailed() && s.stream.Pending() > 0 {
-		s.endedBy(reason.SessionDownstreamReset) // OnClosed follows when it is read again
-		s.flush()
+		s.a.w.WriteSoon(s.c, p)
 	}
 	if end {
 		s.c.CloseWrite()
@@ -248,6 +244,21 @@ func (s *session) takeKept(c *engine.Conn) {
 		s.moved[0] += uint64(len(rest))
 		s.stream.Write(rest, false)
 	}
+}
+
+// lost says whether the client is known to be gone and nothing of it to be on its way. The first that comes for
+// a client whose connection has failed, but whose bytes wait, tells that they are being flushed; OnClosed follows
+// when it is read again.
+func (s *session) lost() bool {
+	if !s.c.WriteFailed() {
+		return false
+	}
+	if s.flushing || s.stream.Pending() == 0 {
+		return true
+	}
+	s.endedBy(reason.SessionDownstreamReset)
+	s.flush()
+	return false
 }
 
 // flush counts that the client is gone, by no doing of this side, while bytes of it are under way.

@@ -53,6 +53,7 @@ type Worker struct {
 	extras    []*streaminfo.Extra
 	settlers  []Settler
 	held      held
+	gathered  gathered
 	wish      []byte // the key of the wish at hand
 	dateUntil int64
 	date      [29]byte

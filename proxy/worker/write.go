@@ -137,6 +137,48 @@ func (w *Worker) WriteChunk(c *engine.Conn, p []byte, end, more bool) int {
 	return n
 }
 
+// gatherBytes is how much of what WriteSoon gets waits at most.
+const gatherBytes = 64 << 10
+
+// gathered are the connections WriteSoon holds back. One that is closed meanwhile is no harm: Uncork of a
+// connection that is not corked does nothing, whosever it is by then.
+type gathered struct{ conns []*engine.Conn }
+
+// WriteSoon writes p to c at the end of the event, in one system call with what else comes for it until
+// then. It is for the data of frames, of which one read brings several and pieces of others.
+func (w *Worker) WriteSoon(c *engine.Conn, p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if w.held.c == c {
+		w.FlushHeads()
+	}
+	if c.Buffered() == 0 { // else it is held back already, or waits for its socket
+		c.Cork()
+		if len(w.gathered.conns) == 0 {
+			w.Loop.Defer((*sendGathered)(w))
+		}
+		w.gathered.conns = append(w.gathered.conns, c)
+	}
+	c.Write(p)
+	if c.Buffered() >= gatherBytes {
+		c.Uncork()
+	}
+}
+
+// sendGathered is a Worker that sends what WriteSoon held back.
+type sendGathered Worker
+
+// Run implements engine.Task.
+func (s *sendGathered) Run(*engine.Loop) {
+	g := &s.gathered
+	for i, c := range g.conns {
+		c.Uncork()
+		g.conns[i] = nil
+	}
+	g.conns = g.conns[:0]
+}
+
 var (
 	crlf               = []byte("\r\n")
 	lastChunk          = []byte("0\r\n\r\n")
