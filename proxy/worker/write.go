@@ -161,7 +161,7 @@ func (w *Worker) WriteSoon(c *engine.Conn, p []byte) {
 		w.gathered.conns = append(w.gathered.conns, c)
 	}
 	c.Write(p)
-	if c.Buffered() >= gatherBytes {
+	if c.Buffered() >= gatherBytes || c.Above() {
 		c.Uncork()
 	}
 }
