@@ -6,9 +6,9 @@
 //	Tunnel:  two pumps, half-close carried over, one idle timer
 //
 // A direction starts by copying pieces of up to 16 KiB. A read that fills its
-// piece makes it splice, through a 1 MiB pipe of the loop's pool, until a piece
-// is under 4 KiB: a splice saves the copy and costs a second call, which pays for
-// large pieces only (bench row l4-bulk against l4-pingpong). A pipe is held only
+// piece makes it splice, through a 1 MiB pipe of the loop's pool, until two pieces
+// in a row are under 4 KiB: a splice saves the copy and costs a second call, which pays
+// for large pieces only (bench row l4-bulk against l4-pingpong). A pipe is held only
 // while bytes are in it. Where the kernel refuses to splice, or does not have it,
 // copying goes on.
 //

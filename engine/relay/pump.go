@@ -6,12 +6,12 @@ import (
 
 const (
 	pieceBytes   = 16 << 10  // a copied read; filling it starts splicing
-	smallBytes   = 4 << 10   // a spliced piece below this goes back to copying
+	smallBytes   = 4 << 10   // two spliced pieces in a row below this go back to copying
 	turnBytes    = 256 << 10 // copied in one turn
 	spliceBytes  = 1 << 20   // asked of one splice
 	noLimit      = -1
-	spliceTurns  = 4 // pieces spliced in one turn
-	spliceCharge = turnBytes / spliceTurns
+	spliceTurn   = 4 << 20 // spliced in one turn
+	spliceCharge = spliceTurn / turnBytes
 	pieceCharge  = 2 << 10 // of a turn for a piece of any size
 	pipelessFor  = 255     // full pieces copied after there was no pipe to be had
 )
@@ -60,6 +60,7 @@ type Pump struct {
 	deferred bool  // Run follows at the safe point
 	ready    bool  // the source may have bytes
 	bulk     bool  // splice
+	small    bool  // the last piece spliced was small
 	noSplice bool  // the kernel refuses, or nobody wants it
 	sealed   bool  // nothing more is taken from the source
 	paused   bool  // a tunnel's owner was told that reading stopped
@@ -263,8 +264,7 @@ func (p *Pump) pump() {
 		case kept:
 			turn -= p.takeKept(p.piece())
 		case p.bulk:
-			turn -= spliceCharge
-			p.splice()
+			turn -= p.splice() / spliceCharge
 		default:
 			turn -= p.copy()
 		}
@@ -317,12 +317,12 @@ func (p *Pump) copied(n int, drained bool, st engine.IOState) int {
 	return n
 }
 
-// splice moves one piece into a pipe; empty moves it on.
-func (p *Pump) splice() {
+// splice moves one piece into a pipe, and returns its size; empty moves it on.
+func (p *Pump) splice() int {
 	pipe := p.dst.Loop().TakePipe()
 	if pipe == nil {
 		p.bulk, p.pipeless = false, pipelessFor
-		return
+		return 0
 	}
 	most := int(p.limit)
 	if p.left >= 0 && int64(most) > p.left {
@@ -336,13 +336,15 @@ func (p *Pump) splice() {
 		} else {
 			p.stalled(st)
 		}
-		return
+		return 0
 	}
 	p.pipe = pipe
 	p.count(n)
-	if n < smallBytes {
-		p.bulk = false
-	}
+	// One small piece may be the end of a write that the sender's kernel cut into segments.
+	small := n < smallBytes
+	p.bulk = !small || !p.small
+	p.small = small && p.bulk
+	return n
 }
 
 // refuse goes on by copying, for good.
