@@ -75,7 +75,7 @@ func Accept(fd int) (nfd int, remote netip.AddrPort, e syscall.Errno) {
 	var r rawAddr
 	for {
 		r.len = unix.SizeofSockaddrAny
-		n, _, e := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&r.any)),
+		n, _, e := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&r.any)),
 			uintptr(unsafe.Pointer(&r.len)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		if e == 0 {
 			return int(n), r.addrPort(), 0
@@ -87,7 +87,7 @@ func Accept(fd int) (nfd int, remote netip.AddrPort, e syscall.Errno) {
 }
 
 func newSocket(family int) (int, syscall.Errno) {
-	fd, _, e := unix.RawSyscall(unix.SYS_SOCKET, uintptr(family),
+	fd, _, e := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(family),
 		unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if e != 0 {
 		return -1, e
@@ -103,7 +103,7 @@ func bindLocal(fd int, local netip.AddrPort) syscall.Errno {
 	}
 	var r rawAddr
 	r.setAddrPort(local)
-	_, _, e := unix.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&r.any)), uintptr(r.len))
+	_, _, e := syscall.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&r.any)), uintptr(r.len))
 	return e
 }
 
@@ -123,7 +123,7 @@ func connectPath(fd int, path string) syscall.Errno {
 
 func connectRaw(fd int, r *rawAddr) syscall.Errno {
 	for {
-		_, _, e := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&r.any)), uintptr(r.len))
+		_, _, e := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&r.any)), uintptr(r.len))
 		if e != unix.EINTR {
 			return e
 		}
@@ -146,7 +146,7 @@ func ConnectResult(fd int, a netip.AddrPort) syscall.Errno {
 func LocalAddr(fd int) netip.AddrPort {
 	var r rawAddr
 	r.len = unix.SizeofSockaddrAny
-	_, _, e := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd),
+	_, _, e := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd),
 		uintptr(unsafe.Pointer(&r.any)), uintptr(unsafe.Pointer(&r.len)))
 	if e != 0 {
 		return netip.AddrPort{}

@@ -14,7 +14,7 @@ func CompileGeneric(text string, omitEmpty bool) (*Formatter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Formatter{ops, omitEmpty}, nil
+	return newFormatter(ops, omitEmpty), nil
 }
 
 // CompileGenericJSON is CompileJSON for a generic proxy.

@@ -32,6 +32,7 @@ type node struct {
 	key      string // `"name":` of an object's member
 	text     string
 	ops      []op
+	steps    []step // of mixed
 	children []node
 }
 
@@ -100,9 +101,9 @@ func compileLeaf(text, path string, generic bool) (node, error) {
 		}
 		return node{kind: typed, ops: ops}, nil
 	case anyOp(ops, func(o *op) bool { return o.eval != nil }):
-		return node{kind: mixed, ops: ops}, nil
+		return node{kind: mixed, ops: ops, steps: stepsOf(ops)}, nil
 	}
-	literal, _ := (&Formatter{ops: ops}).Static()
+	literal, _ := newFormatter(ops, false).Static()
 	return node{text: string(appendQuoted(nil, literal))}, nil
 }
 
@@ -137,7 +138,7 @@ func (f *JSONFormatter) append(dst []byte, n *node, i *streaminfo.Info) ([]byte,
 	case typed:
 		return f.appendTyped(dst, &n.ops[0], i)
 	case mixed:
-		return f.appendMixed(dst, n.ops, i), true
+		return f.appendMixed(dst, n.steps, i), true
 	case object, list:
 		return f.appendAll(dst, n, i), true
 	}
@@ -188,11 +189,10 @@ func (f *JSONFormatter) appendTyped(dst []byte, o *op, i *streaminfo.Info) ([]by
 	return append(escapeFrom(dst, start+1), '"'), true
 }
 
-func (f *JSONFormatter) appendMixed(dst []byte, ops []op, i *streaminfo.Info) []byte {
+func (f *JSONFormatter) appendMixed(dst []byte, steps []step, i *streaminfo.Info) []byte {
 	dst = append(dst, '"')
 	start := len(dst)
-	text := Formatter{ops: ops, omitEmpty: f.omitEmpty}
-	dst = text.Append(dst, i)
+	dst = appendSteps(dst, steps, i, f.omitEmpty)
 	return append(escapeFrom(dst, start), '"')
 }
 

@@ -41,6 +41,15 @@ func compileTime(c command) (op, error) {
 	if o.layout, err = compileLayout(layout); err != nil {
 		return o, err
 	}
+	switch {
+	case c.name == "START_TIME" && layout == utcLayout:
+		o.eval = appendStartISO
+	case c.name == "EMIT_TIME" && layout == utcLayout:
+		o.eval = appendEmitISO
+	}
+	if o.eval != nil {
+		return o, nil
+	}
 	switch c.name {
 	case "START_TIME":
 		o.eval = appendStart
@@ -144,6 +153,42 @@ func compileExtended(s string, bad error) (p timePart, size int, err error) {
 		return p, 0, bad
 	}
 	return p, 4, nil
+}
+
+func appendStartISO(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	return o.appendISO(dst, i.StartUnixNs)
+}
+
+func appendEmitISO(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
+	return o.appendISO(dst, emitUnixNs(i))
+}
+
+// appendISO is appendTime for utcLayout, which most access logs have in each line, in one go.
+func (o *op) appendISO(dst []byte, unixNs int64) ([]byte, bool) {
+	if unixNs <= 0 { // unset, or a clock that stands before 1970
+		return o.appendTime(dst, unixNs, time.UTC)
+	}
+	year, month, day := time.Unix(0, unixNs).UTC().Date()
+	ms := int(unixNs / int64(time.Millisecond) % int64(24*time.Hour/time.Millisecond))
+	const blank = "0000-00-00T00:00:00.000Z"
+	dst = append(dst, blank...)
+	b := dst[len(dst)-len(blank):]
+	twoDigits(b[0:], year/100)
+	twoDigits(b[2:], year%100)
+	twoDigits(b[5:], int(month))
+	twoDigits(b[8:], day)
+	twoDigits(b[11:], ms/3_600_000)
+	twoDigits(b[14:], ms/60_000%60)
+	twoDigits(b[17:], ms/1000%60)
+	twoDigits(b[20:], ms%1000/10)
+	b[22] = byte('0' + ms%10)
+	return dst, true
+}
+
+// twoDigits writes v, 0 to 99, over the beginning of b.
+func twoDigits(b []byte, v int) {
+	_ = b[1]
+	b[0], b[1] = byte('0'+v/10), byte('0'+v%10)
 }
 
 func appendStart(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {

@@ -1,6 +1,8 @@
 package format
 
 import (
+	"math"
+	"math/rand/v2"
 	"os/exec"
 	"strings"
 	"testing"
@@ -89,6 +91,31 @@ func TestConversionsAgreeWithDate(t *testing.T) {
 			if got := string(f.Append(nil, &streaminfo.Info{StartUnixNs: day.UnixNano()})); got != want {
 				t.Fatalf("%s reads\n%s, want\n%s", day, got, want)
 			}
+		}
+	}
+}
+
+// The default layout is written in one go: it must read as time.Format does, over all of what an int64 holds.
+func TestOP20DefaultTimeIsTimeFormats(t *testing.T) {
+	f, err := Compile("%START_TIME%|%EMIT_TIME%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	moments := []int64{1, 999_999, 86_399_999_999_999, 86_400_000_000_000, -1, math.MaxInt64, math.MinInt64 + 1}
+	for range 10_000 {
+		moments = append(moments, random.Int64()-random.Int64N(math.MaxInt64))
+	}
+	for _, ns := range moments {
+		const later = int64(90 * time.Minute)
+		i := &streaminfo.Info{StartUnixNs: ns, Start: 5, End: 5 + later}
+		if ns > math.MaxInt64-later {
+			i.End = 5
+		}
+		const layout = "2006-01-02T15:04:05.000Z"
+		want := time.Unix(0, ns).UTC().Format(layout) + "|" + time.Unix(0, ns+i.End-i.Start).UTC().Format(layout)
+		if got := string(f.Append([]byte("x"), i)); got != "x"+want {
+			t.Fatalf("%d reads %s, want x%s", ns, got, want)
 		}
 	}
 }
