@@ -76,6 +76,34 @@ func TestResetClearsEveryFieldOfAStream(t *testing.T) {
 	}
 }
 
+func TestResetClearsEveryFieldOfTries(t *testing.T) {
+	x := &tries{}
+	v := reflect.ValueOf(x).Elem()
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; name != "timer" {
+			fill(t, v.Field(i))
+		}
+	}
+	x.reset()
+	checkEmpty(t, "tries", v, map[string]bool{"tries.timer": true})
+}
+
+// checkEmpty says which parts of v are not zero. Of slices storage may stay.
+func checkEmpty(t *testing.T, path string, v reflect.Value, keep map[string]bool) {
+	t.Helper()
+	for i := range v.NumField() {
+		name := path + "." + v.Type().Field(i).Name
+		f := reflect.NewAt(v.Field(i).Type(), v.Field(i).Addr().UnsafePointer()).Elem()
+		switch {
+		case keep[name]:
+		case f.Kind() == reflect.Struct:
+			checkEmpty(t, name, f, keep)
+		case f.Kind() == reflect.Slice && f.Len() > 0, f.Kind() != reflect.Slice && !f.IsZero():
+			t.Errorf("%s is %+v after reset", name, f)
+		}
+	}
+}
+
 func TestFreeListReusesStreamsAndIsBounded(t *testing.T) {
 	var p streamPool
 	first := p.Get()

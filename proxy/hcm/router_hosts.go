@@ -9,7 +9,9 @@ import (
 // hostJudge says which hosts a retry keeps away from (router.md 5.5).
 type hostJudge struct {
 	policy *conf.RetryPolicy // nil: it keeps away from none
-	hosts  []*cluster.Host   // where the request was; only with previous_hosts
+	// used: there has been another try, so that the rest is not empty.
+	used  bool
+	hosts []*cluster.Host // where the request was; only with previous_hosts
 	// priorities are those to keep away from.
 	priorities cluster.Tried
 	pending    []uint32 // priorities of the tries since the last update
@@ -19,6 +21,10 @@ type hostJudge struct {
 func (j *hostJudge) begin(p *conf.RetryPolicy) { j.policy = p }
 
 func (j *hostJudge) reset() {
+	j.policy = nil
+	if !j.used {
+		return
+	}
 	clear(j.hosts)
 	*j = hostJudge{hosts: j.hosts[:0], pending: j.pending[:0]}
 }
@@ -28,6 +34,7 @@ func (j *hostJudge) add(e *worker.Endpoint) {
 	if j.policy == nil || e == nil {
 		return
 	}
+	j.used = true
 	if j.policy.Predicates.PreviousHosts {
 		j.hosts = append(j.hosts, e.Host)
 	}
@@ -97,6 +104,7 @@ func (t *tries) pick() *worker.Endpoint {
 	c := st.choose()
 	j := &t.judge
 	if j.policy != nil {
+		j.used = true
 		if c == nil {
 			j.choice = cluster.Choice{}
 			c = &j.choice

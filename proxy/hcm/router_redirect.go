@@ -24,7 +24,7 @@ type redirectStep struct{ from, to *route.Route }
 
 func (r *redirects) reset() {
 	clear(r.steps)
-	*r = redirects{steps: r.steps[:0]}
+	r.followed, r.steps, r.pending = 0, r.steps[:0], false
 }
 
 // location is the target of a redirect: views of its header field.

@@ -163,12 +163,18 @@ func (t *tries) release() {
 	parts.numTries++
 }
 
-// reset clears it but for storage, which is bounded, and its timer, which is not armed.
+// reset clears it but for storage, which is bounded, and its timer, which is not armed. Field by field: most
+// requests need no second try and have touched few of them.
 func (t *tries) reset() {
+	t.st, t.next, t.policies = nil, nil, nil
 	t.state.Reset()
+	t.hedge, t.byTimeout = false, false
+	t.perTry, t.perTryIdle = 0, 0
+	t.startAt, t.held, t.spares = 0, nil, nil
 	t.judge.reset()
+	t.body = keptBody{}
+	t.mirrors, t.authority = t.mirrors[:0], header.Span{}
 	t.redirects.reset()
-	*t = tries{state: t.state, timer: t.timer, judge: t.judge, redirects: t.redirects, mirrors: t.mirrors[:0]}
 }
 
 // cancel ends all attempts but the stream's own, and the wait for the next one.

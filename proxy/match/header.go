@@ -104,6 +104,18 @@ func (m *Header) Holds(h *header.Head, scratch *[]byte) bool {
 	return m.text.Matches(v) != m.invert
 }
 
+// Needs returns the field without which no head passes; ok is false when there is none. Many matchers may
+// need the same one, which then is looked for once.
+func (m *Header) Needs() (n Name, ok bool) {
+	switch {
+	case m.pseudo != pseudoNone, m.kind == conf.MatchPresent && m.invert, m.kind == conf.MatchAbsent && !m.invert:
+		return n, false
+	case m.kind != conf.MatchPresent && m.kind != conf.MatchAbsent && m.emptyToo:
+		return n, false
+	}
+	return NewName(m.name), true
+}
+
 // AllHold says whether a head passes all of the list.
 func AllHold(list []Header, h *header.Head, scratch *[]byte) bool {
 	for i := range list {

@@ -10,6 +10,7 @@ import (
 // suffix wildcard, then the longest prefix wildcard, then "*". All texts are lower case.
 type hostIndex struct {
 	exact    map[string]*VirtualHost
+	lengths  [4]uint64 // bit n: there is an exact name of n bytes, or of more for the last one
 	suffixes wildcards // "*x", kept without the star
 	prefixes wildcards // "x*"
 	any      *VirtualHost
@@ -53,6 +54,10 @@ func (x *hostIndex) addDomain(d string, vh *VirtualHost) bool {
 }
 
 func (x *hostIndex) finish() {
+	for name := range x.exact {
+		n := min(len(name), maxHostBit)
+		x.lengths[n/64] |= 1 << (n % 64)
+	}
 	x.suffixes.finish()
 	x.prefixes.finish()
 	x.onlyAny = len(x.exact)+len(x.suffixes.byText)+len(x.prefixes.byText) == 0
@@ -80,10 +85,21 @@ func insert(m *map[string]*VirtualHost, key string, vh *VirtualHost) bool {
 	return true
 }
 
+const maxHostBit = 4*64 - 1
+
+// named returns the virtual host of an exact name. Most names that none has differ in length already.
+func (x *hostIndex) named(host []byte) *VirtualHost {
+	n := min(len(host), maxHostBit)
+	if x.lengths[n/64]&(1<<(n%64)) == 0 {
+		return nil
+	}
+	return x.exact[string(host)]
+}
+
 // find returns the virtual host of a name in any letter case, nil when there is none.
 func (x *hostIndex) find(in *Input, host []byte) *VirtualHost {
 	host = in.lower(host)
-	if vh := x.exact[string(host)]; vh != nil {
+	if vh := x.named(host); vh != nil {
 		return vh
 	}
 	// A star stands for at least one character (RT-22), hence n < len(host).

@@ -1,9 +1,11 @@
 package route
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
 )
 
@@ -185,5 +187,26 @@ func TestRT30TheCheckRunsBeforeRoutes(t *testing.T) {
 	c.VirtualHosts[0].RequireTLS = conf.TLSAll
 	if res := mustCompile(t, c).Match(&Input{Head: request(t, "GET /", "x-forwarded-proto: http")}); res.Kind != RequireTLS {
 		t.Errorf("got %v", res.Kind)
+	}
+}
+
+func TestRT20ExactNamesOfEveryLength(t *testing.T) {
+	var domains []string
+	for n := 1; n < 300; n += 13 {
+		domains = append(domains, strings.Repeat("h", n))
+	}
+	table := mustCompile(t, hosts(append(domains, "*")...))
+	for n := 1; n < 320; n++ {
+		host := strings.Repeat("h", n)
+		h := new(header.Head)
+		h.Reset(nil)
+		h.SetAuthority([]byte(host))
+		want := "*"
+		if slices.Contains(domains, host) {
+			want = host
+		}
+		if got := table.Match(&Input{Head: h}).VirtualHost.Config.Name; got != want {
+			t.Errorf("a name of %d bytes: %q", n, got)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/match"
 )
 
 // none is the ordinal of no route; smaller ordinals win.
@@ -32,6 +33,9 @@ const none = math.MaxUint32
 type pathIndex struct {
 	nodes []node
 	terms []term
+	// needed are fields without which the conditions of some routes do not hold. A walk looks for each at
+	// most once, however many routes tell tenants apart by it.
+	needed []match.Name
 	// fold: literals are in lower case and path bytes are folded before they are compared.
 	fold bool
 }
@@ -53,8 +57,16 @@ type node struct {
 type term struct {
 	ordinal uint32
 	kind    conf.PathKind
-	plain   bool // no conditions besides the path
+	plain   bool  // no conditions besides the path
+	needs   uint8 // place in needed, from 1, of a field the conditions do not hold without; 0: none is known
 }
+
+// maxNeeded bounds pathIndex.needed by the bits of fieldsSeen. Routes that need further fields are looked
+// at one by one.
+const maxNeeded = 64
+
+// fieldsSeen is what one walk knows of the needed fields, a bit for each.
+type fieldsSeen struct{ asked, there uint64 }
 
 type literal struct {
 	text  string
@@ -64,6 +76,7 @@ type literal struct {
 // newPathIndex builds the tree of the routes with the given case sensitivity.
 func newPathIndex(routes []Route, fold bool) pathIndex {
 	byText := map[string][]term{}
+	x := pathIndex{fold: fold}
 	for i := range routes {
 		m := &routes[i].Config.Match
 		text := m.Path
@@ -83,9 +96,10 @@ func newPathIndex(routes []Route, fold bool) pathIndex {
 				text = lowerASCII(text)
 			}
 		}
-		byText[text] = append(byText[text], term{ordinal: uint32(i), kind: m.Kind, plain: routes[i].conditions == nil})
+		byText[text] = append(byText[text], term{
+			ordinal: uint32(i), kind: m.Kind, plain: routes[i].conditions == nil, needs: x.need(routes[i].conditions),
+		})
 	}
-	x := pathIndex{fold: fold}
 	if len(byText) == 0 {
 		return x
 	}
@@ -97,6 +111,28 @@ func newPathIndex(routes []Route, fold bool) pathIndex {
 	x.nodes = make([]node, 1, 2*len(literals))
 	x.fill(0, literals, 0)
 	return x
+}
+
+// need returns the place of a field that c, which may be nil, cannot hold without; see term.
+func (x *pathIndex) need(c *conditions) uint8 {
+	if c == nil {
+		return 0
+	}
+	for i := range c.headers {
+		n, ok := c.headers[i].Needs()
+		if !ok {
+			continue
+		}
+		at := slices.Index(x.needed, n)
+		if at < 0 && len(x.needed) < maxNeeded {
+			at = len(x.needed)
+			x.needed = append(x.needed, n)
+		}
+		if at >= 0 {
+			return uint8(at + 1)
+		}
+	}
+	return 0
 }
 
 // fill makes the node at place the root of literals, which are sorted and share their first depth bytes.
@@ -152,6 +188,7 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 	if len(x.nodes) == 0 {
 		return best
 	}
+	var seen fieldsSeen
 	n, at := &x.nodes[0], 0
 	for n.least < best {
 		for i := n.terms; i < n.ends; i++ {
@@ -159,7 +196,7 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 			if t.ordinal >= best {
 				break
 			}
-			if t.fits(path, at) && (t.plain || routes[t.ordinal].conditions.hold(in)) && (t.kind < conf.PathRegex || routes[t.ordinal].pattern.Match(path)) {
+			if t.fits(path, at) && (t.plain || x.mayHold(t, in.Head, &seen) && routes[t.ordinal].conditions.hold(in)) && (t.kind < conf.PathRegex || routes[t.ordinal].pattern.Match(path)) {
 				best = t.ordinal
 				break
 			}
@@ -186,6 +223,21 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 		}
 	}
 	return best
+}
+
+// mayHold says whether the field is there that the route's conditions need, if one is known.
+func (x *pathIndex) mayHold(t *term, h *header.Head, seen *fieldsSeen) bool {
+	if t.needs == 0 {
+		return true
+	}
+	bit := uint64(1) << (t.needs - 1)
+	if seen.asked&bit == 0 {
+		seen.asked |= bit
+		if n := &x.needed[t.needs-1]; h.Find(n.ID, n.Lower) >= 0 {
+			seen.there |= bit
+		}
+	}
+	return seen.there&bit != 0
 }
 
 // child returns the place of the child that c leads to, 0 (the root, no one's child) for none.

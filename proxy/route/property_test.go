@@ -12,7 +12,7 @@ import (
 )
 
 // naive is the definition the index is checked against: the first route in order whose conditions hold.
-func naive(routes []*conf.Route, target string, fields map[string]bool) int {
+func naive(routes []*conf.Route, target string, fields map[string]string) int {
 	path, _, _ := strings.Cut(target, "?")
 	for i, r := range routes {
 		p, literal := path, r.Match.Path
@@ -29,7 +29,7 @@ func naive(routes []*conf.Route, target string, fields map[string]bool) int {
 			ok = p == literal || strings.HasPrefix(p, literal+"/")
 		}
 		for _, h := range r.Match.Headers {
-			ok = ok && fields[h.Name]
+			ok = ok && naiveHeader(h, fields)
 		}
 		for _, q := range r.Match.QueryParameters {
 			_, query, _ := strings.Cut(target, "?")
@@ -40,6 +40,34 @@ func naive(routes []*conf.Route, target string, fields map[string]bool) int {
 		}
 	}
 	return -1
+}
+
+// naiveHeader is RT-46 to RT-48 for the matchers drawn below.
+func naiveHeader(h *conf.HeaderMatcher, fields map[string]string) bool {
+	v, there := fields[h.Name]
+	switch {
+	case h.Kind == conf.MatchPresent:
+		return there != h.Invert
+	case h.Kind == conf.MatchAbsent:
+		return there == h.Invert
+	case !there && !h.TreatMissingAsEmpty:
+		return false
+	}
+	return (v == h.Value) != h.Invert
+}
+
+// drawHeader draws a matcher: some need their field, some hold without it.
+func drawHeader(t *rapid.T) *conf.HeaderMatcher {
+	h := &conf.HeaderMatcher{
+		Name:   rapid.SampledFrom([]string{"x-1", "x-2", "accept"}).Draw(t, "header"),
+		Kind:   rapid.SampledFrom([]conf.StringMatchKind{conf.MatchPresent, conf.MatchAbsent, conf.MatchExact}).Draw(t, "matcher"),
+		Invert: rapid.IntRange(0, 3).Draw(t, "inverted") == 0,
+	}
+	if h.Kind == conf.MatchExact {
+		h.Value = rapid.SampledFrom([]string{"", "v", "w"}).Draw(t, "wanted")
+		h.TreatMissingAsEmpty = rapid.IntRange(0, 3).Draw(t, "missing as empty") == 0
+	}
+	return h
 }
 
 // TestRT40IndexAgreesWithFirstMatch: over random tables whose literals share prefixes, the index finds
@@ -59,8 +87,8 @@ func TestRT40IndexAgreesWithFirstMatch(t *testing.T) {
 					m.Path = "/b"
 				}
 			}
-			if rapid.IntRange(0, 3).Draw(t, "guarded") == 0 {
-				m.Headers = []*conf.HeaderMatcher{{Name: rapid.SampledFrom([]string{"x-1", "x-2"}).Draw(t, "header"), Kind: conf.MatchPresent}}
+			for range max(0, rapid.IntRange(-2, 2).Draw(t, "guards")) {
+				m.Headers = append(m.Headers, drawHeader(t))
 			}
 			if rapid.IntRange(0, 4).Draw(t, "queried") == 0 {
 				m.QueryParameters = []*conf.QueryMatcher{{Name: "q", Kind: conf.MatchPresent}}
@@ -73,13 +101,14 @@ func TestRT40IndexAgreesWithFirstMatch(t *testing.T) {
 		}
 		for range 8 {
 			target := paths.Draw(t, "path") + rapid.SampledFrom([]string{"", "?q", "?r"}).Draw(t, "query")
-			present := map[string]bool{"x-1": rapid.Bool().Draw(t, "x-1"), "x-2": rapid.Bool().Draw(t, "x-2")}
+			present := map[string]string{}
 			h := new(header.Head)
 			h.Reset(nil)
 			h.SetPath([]byte(target))
-			for name, there := range present {
-				if there {
-					h.AddString(header.Unknown, name, "v")
+			for _, name := range []string{"x-1", "x-2", "accept"} {
+				if v := rapid.SampledFrom([]string{"", "v", "w", "none"}).Draw(t, name); v != "none" {
+					present[name] = v
+					h.AddString(header.Lookup([]byte(name)), name, v)
 				}
 			}
 			got := -1
@@ -91,6 +120,33 @@ func TestRT40IndexAgreesWithFirstMatch(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Each route needs a field of its own, and there are more such fields than an index keeps.
+func TestRT40ManyNeededFields(t *testing.T) {
+	const size = maxNeeded + 40
+	var routes []*conf.Route
+	for i := range size {
+		m := conf.RouteMatch{Path: "/", Headers: []*conf.HeaderMatcher{{Name: fmt.Sprintf("x-%d", i), Kind: conf.MatchPresent}}}
+		routes = append(routes, forward(fmt.Sprint(i), m))
+	}
+	table, err := Compile(oneHost(append(routes, forward("rest", prefix("/")))...), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range size + 1 {
+		want := fmt.Sprint(i)
+		if i == size {
+			want = "rest"
+		}
+		h := new(header.Head)
+		h.Reset(nil)
+		h.SetPath([]byte("/"))
+		h.AddString(header.Unknown, fmt.Sprintf("x-%d", i), "")
+		if got := table.Match(&Input{Head: h}).Route.Config.Name; got != want {
+			t.Errorf("with x-%d: route %s", i, got)
+		}
+	}
 }
 
 // TestRT20HostIndexAgreesWithSearch checks the host index against a search over all domains.
