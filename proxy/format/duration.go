@@ -119,5 +119,5 @@ func appendDuration(o *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
 	if begin == 0 || end == 0 || end < begin {
 		return dst, false
 	}
-	return strconv.AppendUint(dst, uint64((end-begin)/o.unitNs), 10), true
+	return appendUint(dst, uint64((end-begin)/o.unitNs)), true
 }

@@ -82,7 +82,11 @@ func (f *Formatter) Append(dst []byte, i *streaminfo.Info) []byte {
 func appendSteps(dst []byte, steps []step, i *streaminfo.Info, omitEmpty bool) []byte {
 	for n := range steps {
 		s := &steps[n]
-		dst = append(dst, s.text...)
+		if len(s.text) == 1 { // most often a space
+			dst = append(dst, s.text[0])
+		} else {
+			dst = append(dst, s.text...)
+		}
 		if s.eval == nil {
 			break // the last one
 		}

@@ -1,8 +1,10 @@
 package format
 
 import (
+	"math"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -417,5 +419,13 @@ func TestControlCharactersOfClientsEndNoLine(t *testing.T) {
 	}
 	if got := string(f.Append(nil, &streaminfo.Info{Conn: &streaminfo.Connection{Extra: x}})); got != "a!!forged! b!forged" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestNumbersReadAsStrconvs(t *testing.T) {
+	for _, v := range []uint64{0, 1, 9, 10, 11, 99, 100, 101, 204, 999, 1000, 1001, 65535, math.MaxUint64} {
+		if got, want := string(appendUint([]byte("x"), v)), "x"+strconv.FormatUint(v, 10); got != want {
+			t.Errorf("%d reads %s", v, got)
+		}
 	}
 }

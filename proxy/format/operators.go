@@ -196,8 +196,21 @@ var operators = map[string]op{
 
 func number(field func(*streaminfo.Info) uint64) op {
 	return op{bare: true, eval: func(_ *op, dst []byte, i *streaminfo.Info) ([]byte, bool) {
-		return strconv.AppendUint(dst, field(i), 10), true
+		return appendUint(dst, field(i)), true
 	}}
+}
+
+// appendUint is strconv's, with statuses and small counts written in place.
+func appendUint(dst []byte, v uint64) []byte {
+	switch {
+	case v < 10:
+		return append(dst, byte('0'+v))
+	case v < 100:
+		return append(dst, byte('0'+v/10), byte('0'+v%10))
+	case v < 1000:
+		return append(dst, byte('0'+v/100), byte('0'+v/10%10), byte('0'+v%10))
+	}
+	return strconv.AppendUint(dst, v, 10)
 }
 
 // text is a field that is unset while it is empty.

@@ -45,7 +45,7 @@ func (st *stream) invalidHeader(id header.Known, v []byte) {
 	st.reply(r, r.Entry().Status, []byte("invalid header '"+id.String()+"' with value '"+string(v)+"'"), nil)
 }
 
-// asksRouter says whether one of the headers is there that readHeaders reads.
+// asksRouter says whether one of the headers is there that planTriesBy reads, or takes off.
 func asksRouter(h *header.Head) bool {
 	return h.Has(header.XEnvoyRetryOn) || h.Has(header.XEnvoyRetryGrpcOn) || h.Has(header.XEnvoyMaxRetries) ||
 		h.Has(header.XEnvoyRetriableStatusCodes) || h.Has(header.XEnvoyRetriableHeaderNames) ||
@@ -57,14 +57,14 @@ func asksRouter(h *header.Head) bool {
 // planTries reads what the route's policies and the request's headers say of tries and timeouts, and takes
 // the headers off: they were for this proxy. One branch for requests that have neither.
 func (st *stream) planTries() {
-	p := st.route.Route.Policies
-	if p == nil && st.tries == nil && !asksRouter(&st.req) {
+	p, asked := st.route.Route.Policies, asksRouter(&st.req)
+	if p == nil && st.tries == nil && !asked {
 		return
 	}
-	st.planTriesBy(p)
+	st.planTriesBy(p, asked)
 }
 
-func (st *stream) planTriesBy(p *route.Policies) {
+func (st *stream) planTriesBy(p *route.Policies, asked bool) {
 	h := &st.req
 	if d, ok := st.takeMs(header.XEnvoyUpstreamRqTimeoutMs); ok {
 		st.info.Timeout = d
@@ -97,6 +97,9 @@ func (st *stream) planTriesBy(p *route.Policies) {
 		st.altStats = st.cluster.C.Codes.Alt(v)
 	}
 	st.beginTries(p, perTry, policy.PerTryIdleTimeout(), hedge)
+	if !asked {
+		return
+	}
 	retry.RemoveHeaders(h)
 	for _, id := range [...]header.Known{
 		header.XEnvoyUpstreamRqTimeoutAltResponse, header.XEnvoyHedgeOnPerTryTimeout, header.XEnvoyUpstreamAltStatName, header.XEnvoyDecoratorOperation,
