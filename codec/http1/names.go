@@ -1,6 +1,10 @@
 package http1
 
-import "github.com/sluiceproxy/sluice/codec/header"
+import (
+	"encoding/binary"
+
+	"github.com/sluiceproxy/sluice/codec/header"
+)
 
 // lowerNames and properNames are the known names with ": " after them, ready to append.
 var lowerNames, properNames = func() (lower, proper [header.NumKnown]string) {
@@ -44,10 +48,24 @@ func appendName(dst []byte, id header.Known, received []byte, c HeaderCase) []by
 func appendLower(dst, name []byte) []byte {
 	n := len(dst)
 	dst = append(dst, name...)
-	for i, c := range dst[n:] {
-		dst[n+i] = lowerByte[c]
+	b := dst[n:]
+	for len(b) >= 8 {
+		binary.LittleEndian.PutUint64(b, lowerWord(binary.LittleEndian.Uint64(b)))
+		b = b[8:]
+	}
+	for i, c := range b {
+		b[i] = lowerByte[c]
 	}
 	return dst
+}
+
+// lowerWord is lowerByte for eight bytes at a time. With the top bits out of the way, adding what lacks to
+// 128 sets a byte's top bit where it is at least 'A', or above 'Z', and carries into no other.
+func lowerWord(w uint64) uint64 {
+	const each = 0x0101010101010101
+	low := w &^ (each * 0x80)
+	upper := (low + each*(0x80-'A')) &^ (low + each*(0x80-'Z'-1)) &^ w & (each * 0x80)
+	return w | upper>>2
 }
 
 // appendProper capitalises after every byte that is no letter (HC-52).
