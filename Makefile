@@ -82,7 +82,7 @@ peers: ## install the peers that tests and benchmarks use (Debian, root)
 		printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d; \
 	fi; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-		nginx-light libnginx-mod-stream haproxy h2o wrk nghttp2-client apache2-utils hey curl python3 util-linux \
+		nginx-light libnginx-mod-stream haproxy h2o wrk nghttp2-client apache2-utils hey curl git python3 util-linux \
 		iperf3 redis-server redis-tools postgresql postgresql-client memcached openssh-server openssh-client openssl >/dev/null
 
 .PHONY: all
