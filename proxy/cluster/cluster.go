@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
+	"github.com/sluiceproxy/sluice/proxy/retry"
 	"github.com/sluiceproxy/sluice/proxy/runtime"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
@@ -18,6 +19,8 @@ type Cluster struct {
 	// Budgets and Sizes are what track_cluster_stats asks for (ROUTER-84); nil: not asked for.
 	Budgets *stats.TimeoutBudgetStats
 	Sizes   *stats.RequestResponseSizeStats
+	// Retry is the retry policy of requests whose route has none (RT-78); nil: none.
+	Retry *retry.Policy
 	// Drops decides which requests are dropped (drop_overloads); nil: none.
 	Drops *Drops
 	// Breakers are the circuit breakers by priority: conf.PriorityDefault, PriorityHigh.
@@ -93,6 +96,9 @@ func makeCluster(c *conf.Cluster, s surroundings) *Cluster {
 	}
 	if c.TrackRequestResponseSizes {
 		k.Sizes = stats.NewRequestResponseSizeStats(r, name)
+	}
+	if c.Retry != nil {
+		k.Retry, _ = retry.Compile(c.Retry) // Validate has asked
 	}
 	if c.DropOverload.Numerator > 0 {
 		k.Drops = &Drops{Stats: stats.NewDropOverloadStats(r, name), share: c.DropOverload, limit: s.runtime.Uint("load_balancing_policy.drop_overload_limit", 100)}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/match"
+	"github.com/sluiceproxy/sluice/proxy/retry"
 )
 
 // maxPriority is the highest LocalityLbEndpoints.priority.
@@ -45,6 +46,11 @@ func validate(c *conf.Cluster) error {
 	}
 	if err := validatePolicy(c); err != nil {
 		return err
+	}
+	if c.Retry != nil {
+		if _, err := retry.Compile(c.Retry); err != nil {
+			return fmt.Errorf("retry_policy.%w", err)
+		}
 	}
 	if err := validateHealth(c); err != nil {
 		return err

@@ -96,6 +96,9 @@ type Cluster struct {
 	DNSCache *DNSCache
 	// HealthCheck probes each host; nil: a host is as healthy as its configuration says.
 	HealthCheck *HealthCheck
+	// Retry is HttpProtocolOptions.retry_policy, of requests whose route and virtual host have none (RT-78);
+	// nil: none.
+	Retry *RetryPolicy
 	// DropOverload is the share of HTTP requests that are answered 503 in the cluster's place
 	// (drop_overloads of load_assignment.policy); a numerator of 0: none.
 	DropOverload Fraction

@@ -246,6 +246,62 @@ func TestRT78PoliciesReplaceOneAnother(t *testing.T) {
 	}
 }
 
+// clusterRetry are the fields of a cluster with a retry policy.
+func clusterRetry(policy string) string {
+	return strings.Replace(harness.ProtocolOptions("{}"), "    common_http_protocol_options: {}", "    "+policy, 1)
+}
+
+// A cluster's policy is for requests whose route and virtual host have none; headers go with it as with any
+// other.
+func TestRT78RetryPolicyOfTheCluster(t *testing.T) {
+	const own = "retry_policy: { retry_on: 5xx, num_retries: 1, retry_back_off: { base_interval: 0.001s } }"
+	for _, row := range []struct {
+		title, vhost, action string
+		fields               []string
+		tries                int
+	}{
+		{"nobody else has one", "", "", nil, 4},
+		{"the route has one", "", own, nil, 2},
+		{"the virtual host has one", own, "", nil, 2},
+		{"the route has one that retries nothing", "", "retry_policy: {}", nil, 1},
+		{"the route has other policies", "", "hedge_policy: { hedge_on_per_try_timeout: false }\ninternal_redirect_policy: {}", nil, 4},
+		{"a header asks for more", "", "", []string{"x-envoy-max-retries: 5"}, 6},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			harness.NoLeaks(t)
+			o := inTurn(t, answered(503))
+			top := retrying(row.action, o)
+			top.VirtualHost = row.vhost
+			top.Clusters[0].Fields = clusterRetry(quick("retry_on: 5xx, num_retries: 3"))
+			p := harness.Start(t, top)
+			ask(t, p, "h", "/", row.fields...)
+			if n := len(o.Seen()); n != row.tries {
+				t.Errorf("%d tries, want %d", n, row.tries)
+			}
+			wantCounts(p, map[string]int64{"upstream_rq_retry": int64(row.tries) - 1})
+		})
+	}
+}
+
+// A cluster's policy has a per-try timeout, host predicates and a body to send again like any other.
+func TestRT78RetryPolicyOfTheClusterIsWhole(t *testing.T) {
+	harness.NoLeaks(t)
+	slow, good := harness.NewRaw(t, stalls), harness.NewRecorder(t, func(m *harness.Message) string { return harness.Reply(string(m.Body)) })
+	top := retrying("", slow, good)
+	top.Clusters[0].Fields = clusterRetry(quick(`retry_on: 5xx, num_retries: 2, per_try_timeout: 0.05s, host_selection_retry_max_attempts: 9, retry_host_predicate: [{ name: p, typed_config: { "@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate } }]`))
+	p := harness.Start(t, top)
+	w := harness.DialWire(t, "tcp", p.Addr)
+	for range 2 { // round robin: one of them begins at the slow one
+		if m := w.Do(postHello); string(m.Body) != "hello" {
+			t.Errorf("got %s%s", m.Head(), m.Body)
+		}
+	}
+	w.Close()
+	if n := p.Stat(onOrigin + "upstream_rq_per_try_timeout"); n == 0 {
+		t.Error("no try was too slow")
+	}
+}
+
 // The same retries through every pair of versions (metamorphic): the client and the origin see the same.
 func TestRetriesThroughEveryPairOfVersions(t *testing.T) {
 	for _, up := range []conf.UpstreamProtocol{conf.UpstreamHTTP1, conf.UpstreamHTTP2} {

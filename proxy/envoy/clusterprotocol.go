@@ -50,6 +50,7 @@ func (c *compiler) clusterProtocol(m *clusterv3.Cluster, at place, out *conf.Clu
 			c.errs.at(here, "excludes %s of the cluster", alternatives(older))
 		}
 		o = typedProtocol(options, here)
+		out.Retry = c.retryPolicy(options.GetRetryPolicy(), here.field("retry_policy"))
 	}
 	if !http2Ready && o.protocol != conf.UpstreamHTTP1 {
 		c.errs.at(o.chosen, "not supported: %s", noHTTP2)

@@ -130,11 +130,11 @@ var clusterSupport = []messageSupport{
 	{
 		message: upstreamHTTP,
 		fields: "common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config " +
-			"auto_config",
+			"auto_config retry_policy",
 		hints: map[string]string{
 			"use_downstream_protocol_config": "HTTP/1 for all requests without its http2_protocol_options",
 			"auto_config":                    "clusters with TLS only",
-			"retry_policy":                   "retries are not part of this version",
+			"retry_policy":                   "for requests whose route and virtual host have none",
 		},
 	},
 	{

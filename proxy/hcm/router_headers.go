@@ -58,7 +58,7 @@ func asksRouter(h *header.Head) bool {
 // the headers off: they were for this proxy. One branch for requests that have neither.
 func (st *stream) planTries() {
 	p, asked := st.route.Route.Policies, asksRouter(&st.req)
-	if p == nil && st.tries == nil && !asked {
+	if p == nil && st.tries == nil && st.cluster.C.Retry == nil && !asked {
 		return
 	}
 	st.planTriesBy(p, asked)
@@ -79,6 +79,9 @@ func (st *stream) planTriesBy(p *route.Policies, asked bool) {
 	if p != nil {
 		policy, hedge = p.Retry, p.Hedge
 	}
+	if policy == nil {
+		policy = st.cluster.C.Retry // RT-78
+	}
 	perTry := policy.PerTryTimeout()
 	if d, ok := st.takeMs(header.XEnvoyUpstreamRqPerTryTimeoutMs); ok {
 		perTry = d
@@ -96,7 +99,7 @@ func (st *stream) planTriesBy(p *route.Policies, asked bool) {
 	if v := h.Get(header.XEnvoyUpstreamAltStatName); len(v) > 0 {
 		st.altStats = st.cluster.C.Codes.Alt(v)
 	}
-	st.beginTries(p, perTry, policy.PerTryIdleTimeout(), hedge)
+	st.beginTries(p, policy, perTry, hedge)
 	if !asked {
 		return
 	}

@@ -84,8 +84,9 @@ func (st *stream) parts() *parts {
 	return p
 }
 
-// beginTries gives the stream what its policies or headers ask for; nothing when they ask for nothing.
-func (st *stream) beginTries(p *route.Policies, perTry, perTryIdle time.Duration, hedge bool) {
+// beginTries gives the stream what its policies or headers ask for; nothing when they ask for nothing. policy
+// is p's retry policy or the cluster's.
+func (st *stream) beginTries(p *route.Policies, policy *retry.Policy, perTry time.Duration, hedge bool) {
 	t := st.tries // of a request that an internal redirect has brought here
 	again := t != nil
 	if again {
@@ -95,10 +96,7 @@ func (st *stream) beginTries(p *route.Policies, perTry, perTryIdle time.Duration
 		t = st.parts().take(st)
 	}
 	t.policies = p
-	var policy *retry.Policy
-	if p != nil {
-		policy = p.Retry
-	}
+	perTryIdle := policy.PerTryIdleTimeout()
 	scratch := st.w.Loop.Scratch()
 	retries := t.state.Begin(policy, &st.req, st.cfg.router.retryOptions(), &scratch)
 	t.perTry, t.perTryIdle, t.hedge = perTry, perTryIdle, hedge
