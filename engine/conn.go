@@ -8,7 +8,7 @@ import (
 	"github.com/sluiceproxy/sluice/pool/buf"
 )
 
-// Conn is one stream socket on one loop. Loop-owned: every method only there.
+// Conn is one stream socket on one loop, or one end of a pair within it (Memory). Loop-owned: every method only there.
 // Objects are reused after OnClosed has returned.
 //
 //	socket -> loop's read buffer -> OnData -> (rest) kept slab, <= read limit
@@ -73,6 +73,8 @@ const (
 	fTransform                         // ext.transform is set
 	fOpening                           // connecting: the transform's opening exchange runs
 	fWireReady                         // the socket itself may have bytes; with a transform only
+	fMemory                            // ext.memory is in the place of a socket
+	fDoMemory                          // at the safe point: its readiness
 
 	// fNoRead: reading makes no sense now.
 	fNoRead = fConnecting | fClosed | fPaused | fEOF
@@ -245,6 +247,10 @@ func (c *Conn) settle() {
 	if c.flags&fDoConnected != 0 {
 		c.flags &^= fDoConnected
 		c.announce()
+	}
+	if c.flags&(fDoMemory|fClosed) == fDoMemory {
+		c.flags &^= fDoMemory
+		c.onMemory()
 	}
 	if c.flags&(fDoWritable|fClosed) == fDoWritable {
 		c.flags &^= fDoWritable

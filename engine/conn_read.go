@@ -24,7 +24,7 @@ func (c *Conn) onReadable() {
 		if len(b) > int(c.readLimit) {
 			b = b[:c.readLimit]
 		}
-		n, e := sock.Read(int(c.fd), b)
+		n, e := c.recv(b)
 		if n <= 0 {
 			c.readEnded(e)
 			return
@@ -110,11 +110,11 @@ func (c *Conn) readMore() int {
 	var e syscall.Errno
 	switch {
 	case len(a) == 0:
-		n, e = sock.Read(int(c.fd), b)
+		n, e = c.recv(b)
 	case len(b) == 0:
-		n, e = sock.Read(int(c.fd), a)
+		n, e = c.recv(a)
 	default:
-		n, e = sock.Read2(int(c.fd), a, b)
+		n, e = c.recv2(a, b)
 	}
 	if n <= 0 {
 		c.readEnded(e)
@@ -176,7 +176,7 @@ func (c *Conn) resume() {
 
 // discard reads and forgets (CloseAfterFlush).
 func (c *Conn) discard() int {
-	n, e := sock.Read(int(c.fd), c.loop.readBuf)
+	n, e := c.recv(c.loop.readBuf)
 	if n <= 0 {
 		c.readEnded(e)
 		return 0

@@ -10,11 +10,13 @@ import (
 )
 
 // connExt holds what few connections need at a time: a timer (dialling,
-// CloseAfterFlush), the raw writer, a transform.
+// CloseAfterFlush), the raw writer, a transform, a peer within the loop.
 type connExt struct {
 	conn   *Conn
 	timer  wheel.Timer
 	writer RawWriter
+
+	memory *memoryEnd // in the place of a socket
 
 	transform Transform
 	opening   time.Duration // how long its opening exchange may take, 0 without bound
@@ -54,7 +56,7 @@ func (x *connExt) OnTimer(*wheel.Timer) {
 		}
 	case c.flags&fFinSent == 0:
 		// The peer does not read. What the kernel holds for it goes as well.
-		sock.ResetOnClose(int(c.fd))
+		c.resetOnClose()
 		c.end(FlushTimeout)
 	default:
 		c.end(LocalClose)
@@ -75,9 +77,7 @@ func (c *Conn) Close() {
 // as well.
 func (c *Conn) Reset() {
 	if c.flags&fClosed == 0 {
-		if c.fd >= 0 {
-			sock.ResetOnClose(int(c.fd))
-		}
+		c.resetOnClose()
 		c.end(LocalReset)
 	}
 }
@@ -155,6 +155,8 @@ func (c *Conn) end(r CloseReason) {
 		if l.starved > 0 {
 			l.retryAccept()
 		}
+	} else if c.flags&fMemory != 0 {
+		c.ext.memory.close(l)
 	}
 	c.pend()
 }
@@ -228,7 +230,7 @@ func (c *Conn) writeFailed(e syscall.Errno) {
 
 // checkDead looks whether a connection whose input has ended was reset since.
 func (c *Conn) checkDead() {
-	if e := sock.SocketError(int(c.fd)); e != 0 {
+	if e := c.socketError(); e != 0 {
 		c.failed(e, sock.Classify(e))
 	}
 }

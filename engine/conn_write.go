@@ -22,7 +22,7 @@ func (c *Conn) Write(p []byte) {
 // send is Write past its checks.
 func (c *Conn) send(p []byte) {
 	if c.flags&fHoldWrite == 0 && c.out.Len() == 0 {
-		n, e := sock.Write(int(c.fd), p)
+		n, e := c.transmit(p)
 		c.bytesWritten += uint64(n)
 		if n == len(p) {
 			return
@@ -48,7 +48,7 @@ func (c *Conn) Write2(a, b []byte) {
 		return
 	}
 	if c.flags&fHoldWrite == 0 && c.out.Len() == 0 {
-		n, e := sock.Write2(int(c.fd), a, b)
+		n, e := c.transmit2(a, b)
 		c.bytesWritten += uint64(n)
 		if n == len(a)+len(b) {
 			return
@@ -125,7 +125,7 @@ func (c *Conn) sendFin() {
 	if c.flags&fFinSent == 0 {
 		c.flags |= fFinSent
 		if c.flags&fEOF == 0 {
-			sock.ShutdownWrite(int(c.fd))
+			c.shutdownWrite()
 		} // else the descriptor is closed next, which sends the FIN as well
 	}
 	switch {
@@ -164,9 +164,9 @@ func (c *Conn) flush() {
 		var n int
 		var e syscall.Errno
 		if k == 1 {
-			n, e = sock.Write(int(c.fd), l.pieces[0])
+			n, e = c.transmit(l.pieces[0])
 		} else {
-			n, e = sock.Writev(int(c.fd), l.pieces[:k])
+			n, e = c.transmitV(l.pieces[:k])
 		}
 		clear(l.pieces[:k])
 		c.bytesWritten += uint64(n)

@@ -10,11 +10,12 @@ import (
 
 // DialSpec says where to connect to.
 type DialSpec struct {
-	// Network is "tcp" (also "", "tcp4", "tcp6") or "unix".
+	// Network is "tcp" (also "", "tcp4", "tcp6"), "unix" or Memory.
 	Network string
 	// Addr is the TCP destination.
 	Addr netip.AddrPort
-	// Path is the unix destination; "@name" is the abstract name space (Linux).
+	// Path is the unix destination, where "@name" is the abstract name space (Linux), or
+	// the name of a memory listener.
 	Path string
 	// Bind, unless zero, is the local address. With port 0 the kernel picks the port.
 	Bind netip.AddrPort
@@ -33,6 +34,9 @@ func (l *Loop) Dial(s DialSpec, h Handler) *Conn {
 		c.handler = h
 		c.end(LoopStopped)
 		return c
+	}
+	if s.Network == Memory {
+		return l.dialMemory(s.Path, h)
 	}
 	var fd int
 	var e syscall.Errno

@@ -14,12 +14,13 @@ import (
 
 // ListenSpec says where and how to listen.
 type ListenSpec struct {
-	// Network is tcp (also ""), tcp4, tcp6 or unix.
+	// Network is tcp (also ""), tcp4, tcp6, unix or memory.
 	Network string
 
 	// Addr is "host:port" with a literal address (or none: all addresses), or the
-	// path of a unix socket ("@name": abstract, Linux). With port 0 the kernel
-	// picks one; Listener.Addr tells it. A "tcp" listener on [::] takes IPv4 too.
+	// path of a unix socket ("@name": abstract, Linux), or the name of a memory
+	// listener: of several with the same name the newest one that is open gets the
+	// connections. With port 0 the kernel picks one; Listener.Addr tells it. A "tcp" listener on [::] takes IPv4 too.
 	Addr string
 
 	// Backlog is how many connections may wait to be accepted, per loop; 0 is the
@@ -55,6 +56,10 @@ type ListenSpec struct {
 
 	// TCPKeepAlive is set on accepted connections.
 	TCPKeepAlive KeepAlive
+
+	// MemoryBytes bounds what is between the two ends of a memory connection, each
+	// way; 0 means 1 MiB.
+	MemoryBytes int
 }
 
 // ListenerStats are counts since the listener was opened.
@@ -79,6 +84,8 @@ type Listener struct {
 	maxConns int64
 	group    *Group
 
+	memoryBytes int // memory listeners only, else 0
+
 	// whole makes this one loop's share of an exactly balanced listener: just a count
 	// (active), which connections of that loop are in besides the listener's own.
 	whole   *Listener
@@ -101,6 +108,9 @@ func (g *Group) Listen(spec ListenSpec, accept func(l *Loop) Acceptor) (*Listene
 	}
 	if ln.backlog <= 0 {
 		ln.backlog = sock.MaxBacklog
+	}
+	if spec.Network == Memory {
+		return g.listenMemory(ln, &spec, accept)
 	}
 	fds, err := ln.openSockets(&spec, len(g.loops))
 	if err != nil {

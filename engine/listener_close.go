@@ -132,6 +132,10 @@ func (l *Listener) removeFile() {
 // leave closes s and takes it off its loop.
 func (s *acceptSocket) leave() {
 	s.close()
+	if s.ln.memoryBytes > 0 {
+		s.leaveMemory()
+		return
+	}
 	if i := slices.Index(s.loop.accepts, s); i >= 0 {
 		s.loop.accepts = slices.Delete(s.loop.accepts, i, i+1)
 	}

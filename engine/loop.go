@@ -42,6 +42,9 @@ type Loop struct {
 	conns   int
 	lastID  uint64
 
+	inner    map[string][]*acceptSocket // memory listeners by name, the newest last
+	memories []*memoryEnd               // open connections without a socket
+
 	accepts    []*acceptSocket
 	acceptTurn bool // some accept socket waits for its next turn
 	starved    int  // accept sockets that back off, mostly for want of descriptors

@@ -95,6 +95,9 @@ func (l *Loop) shutDown() {
 			c.resetStopped()
 		}
 	}
+	for n := len(l.memories); n > 0; n = len(l.memories) {
+		l.memories[n-1].conn.resetStopped()
+	}
 	for range maxRounds {
 		l.safePoint()
 		if l.pendingHead == nil && len(l.tasks) == 0 {
@@ -107,7 +110,7 @@ func (l *Loop) shutDown() {
 
 func (c *Conn) resetStopped() {
 	if c.flags&fConnecting == 0 {
-		sock.ResetOnClose(int(c.fd))
+		c.resetOnClose()
 	}
 	c.end(LoopStopped)
 }

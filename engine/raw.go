@@ -18,8 +18,8 @@ const (
 	IOEnd
 	// IOFailed: the connection is closing (OnClosed follows), or writing failed.
 	IOFailed
-	// IORefused: the kernel cannot splice these descriptors, or a Transform is to see
-	// the bytes; copy instead.
+	// IORefused: the kernel cannot splice these descriptors, there is none, or a
+	// Transform is to see the bytes; copy instead.
 	IORefused
 )
 
@@ -57,7 +57,7 @@ func (c *Conn) SetRawWriter(w RawWriter) {
 }
 
 func (c *Conn) shrinkExt() {
-	if x := c.ext; x.writer == nil && x.transform == nil && !x.timer.Armed() {
+	if x := c.ext; x.writer == nil && x.transform == nil && x.memory == nil && !x.timer.Armed() {
 		c.dropExt()
 	}
 }
@@ -83,7 +83,7 @@ func (c *Conn) ReadRaw(p []byte) (n int, drained bool, st IOState) {
 	if c.flags&fTransform != 0 {
 		return c.readPlain(p)
 	}
-	n, e := sock.Read(int(c.fd), p)
+	n, e := c.recv(p)
 	if n > 0 {
 		c.bytesRead += uint64(n)
 		return n, n < len(p) && c.flags&(fHup|fWriteFailed) == 0, IOMoved
@@ -95,7 +95,7 @@ func (c *Conn) ReadRaw(p []byte) (n int, drained bool, st IOState) {
 // Write in one.
 func (c *Conn) Forward(dst *Conn, p []byte) (n int, drained bool, st IOState) {
 	dst.check()
-	if c.flags&(fClosed|fConnecting|fEOF|fTransform) != 0 || dst.flags&fTransform != 0 || !dst.WritesAtOnce() {
+	if c.flags&(fClosed|fConnecting|fEOF|fTransform|fMemory) != 0 || dst.flags&(fTransform|fMemory) != 0 || !dst.WritesAtOnce() {
 		if n, drained, st = c.ReadRaw(p); n > 0 {
 			dst.Write(p[:n])
 		}
@@ -133,7 +133,7 @@ func (c *Conn) SpliceTo(p *Pipe, max int) (n int, st IOState) {
 	if c.flags&fEOF != 0 {
 		return 0, IOEnd
 	}
-	if c.flags&fTransform != 0 {
+	if c.flags&(fTransform|fMemory) != 0 {
 		return 0, IORefused
 	}
 	n, e := sock.Splice(int(c.fd), p.w, max)
@@ -161,7 +161,7 @@ func (c *Conn) SpliceFrom(p *Pipe) (n int, st IOState) {
 	if c.flags&fHoldWrite != 0 {
 		return 0, IOAgain
 	}
-	if c.flags&fTransform != 0 {
+	if c.flags&(fTransform|fMemory) != 0 {
 		return 0, IORefused
 	}
 	n, e := sock.Splice(p.r, int(c.fd), p.held)

@@ -148,7 +148,7 @@ func (c *Conn) ReadWire(p []byte) (n int, st IOState) {
 	if c.flags&fWireReady == 0 {
 		return 0, IOAgain
 	}
-	n, e := sock.Read(int(c.fd), p)
+	n, e := c.recv(p)
 	if n > 0 {
 		c.bytesRead += uint64(n)
 		if n < len(p) && c.flags&(fHup|fWriteFailed) == 0 {
@@ -185,7 +185,7 @@ func (c *Conn) SendWire(p []byte) int {
 	if len(p) == 0 || c.flags&(fOpening|fClosed) != fOpening {
 		return 0
 	}
-	n, e := sock.Write(int(c.fd), p)
+	n, e := c.transmit(p)
 	c.bytesWritten += uint64(n)
 	if class := sock.Classify(e); n < len(p) && class != sock.OK && class != sock.Again {
 		c.failed(e, class)
