@@ -142,7 +142,7 @@ func (s *Server) prepare(b *conf.Bootstrap) (*change, error) {
 		}
 		for j := range c.Addresses {
 			a := &c.Addresses[j]
-			if taken[a.String()] && (a.Pipe != "" || a.IP.Port() != 0) {
+			if taken[a.String()] && (a.Local() != "" || a.IP.Port() != 0) {
 				// With reuse_port the kernel would share the connections out among them.
 				return fail(fmt.Errorf("the address %s is used twice", a))
 			}

@@ -29,10 +29,13 @@ type activeListener struct {
 }
 
 // statName is how a listener is called in statistics: stat_prefix, else its address with ':' as '_'
-// (OP-13).
+// (OP-13), or the name of an internal one.
 func statName(l *conf.Listener) string {
-	if l.StatPrefix != "" {
+	switch {
+	case l.StatPrefix != "":
 		return stats.Clean(l.StatPrefix)
+	case l.Addresses[0].Internal != "":
+		return stats.Clean("envoy_internal_" + l.Name)
 	}
 	return strings.NewReplacer(":", "_", "/", "_").Replace(l.Addresses[0].String())
 }
@@ -54,7 +57,7 @@ func (s *Server) newListener(c *conf.Listener) *activeListener {
 func (l *activeListener) open(s *Server) error {
 	c := l.conf
 	for i := range c.Addresses {
-		bound, pipe := c.Addresses[i].IP, c.Addresses[i].Pipe != ""
+		bound, pipe := c.Addresses[i].IP, c.Addresses[i].Local() != ""
 		if !bound.IsValid() || bound.Addr().IsUnspecified() || bound.Port() == 0 {
 			bound = netip.AddrPort{}
 		}
@@ -75,6 +78,8 @@ func listenSpec(c *conf.Listener, a *conf.Address) engine.ListenSpec {
 		MaxConns: c.ConnectionLimit, AcceptsPerEvent: c.AcceptsPerEvent, ExactBalance: c.ExactBalance,
 	}
 	switch {
+	case a.Internal != "":
+		spec.Network, spec.Addr, spec.MemoryBytes = engine.Memory, a.Internal, c.InternalBufferBytes
 	case a.Pipe != "":
 		spec.Network, spec.Addr, spec.Mode = "unix", a.Pipe, os.FileMode(a.Mode)
 	case a.IP.Addr().Is4():
@@ -90,7 +95,7 @@ func listenSpec(c *conf.Listener, a *conf.Address) engine.ListenSpec {
 // sameSockets says whether a changed listener can keep its sockets.
 func sameSockets(a, b *conf.Listener) bool {
 	if len(a.Addresses) != len(b.Addresses) || a.Backlog != b.Backlog || a.ReusePort != b.ReusePort ||
-		a.ConnectionLimit != b.ConnectionLimit || a.ExactBalance != b.ExactBalance || a.AcceptsPerEvent != b.AcceptsPerEvent || statName(a) != statName(b) {
+		a.ConnectionLimit != b.ConnectionLimit || a.ExactBalance != b.ExactBalance || a.AcceptsPerEvent != b.AcceptsPerEvent || a.InternalBufferBytes != b.InternalBufferBytes || statName(a) != statName(b) {
 		return false
 	}
 	for i := range a.Addresses {
@@ -113,9 +118,18 @@ func (l *activeListener) addrs() []net.Addr {
 	out := make([]net.Addr, len(l.sockets))
 	for i, sock := range l.sockets {
 		out[i] = sock.Addr()
+		if a := &l.conf.Addresses[i]; a.Internal != "" {
+			out[i] = internalAddr(a.Local())
+		}
 	}
 	return out
 }
+
+// internalAddr is the address of an internal listener as it is shown.
+type internalAddr string
+
+func (internalAddr) Network() string  { return engine.Memory }
+func (a internalAddr) String() string { return string(a) }
 
 // drain tells every loop's terminal filters; see listener.Terminal.
 func (l *activeListener) drain(s *Server) {

@@ -134,7 +134,7 @@ func makeCluster(c *conf.Cluster, s surroundings) *Cluster {
 		k.monitor = s.monitor(k)
 	}
 	for i, e := range c.Endpoints {
-		if e.Address.IP.IsValid() || e.Address.Pipe != "" {
+		if e.Address.IP.IsValid() || e.Address.Local() != "" {
 			h := newHost(e, e.Address.IP)
 			h.begins(t.of(e))
 			k.admit(h, e)

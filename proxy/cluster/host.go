@@ -15,8 +15,10 @@ type Host struct {
 	// Addr is the address the host was made with; dial Address, which a
 	// LOGICAL_DNS host changes. Invalid for a pipe.
 	Addr netip.AddrPort
-	// Pipe is a unix socket path, empty for TCP.
+	// Pipe is a unix socket path, or what an internal listener is called; empty for TCP.
 	Pipe string
+	// Internal is the internal listener's name.
+	Internal string
 	// AddrText is Addr or Pipe as text.
 	AddrText string
 	// Hostname is the endpoint's hostname, else the name that was resolved, else empty.
@@ -68,7 +70,7 @@ func (h *Host) begins(t transport) { h.Secure, h.Proxy = t.context, t.proxy }
 
 func newHost(e *conf.Endpoint, addr netip.AddrPort) *Host {
 	h := &Host{
-		Addr: addr, Pipe: e.Address.Pipe, Hostname: e.Hostname, Weight: max(1, e.Weight),
+		Addr: addr, Pipe: e.Address.Local(), Internal: e.Address.Internal, Hostname: e.Hostname, Weight: max(1, e.Weight),
 		Region: e.Region, Zone: e.Zone, SubZone: e.SubZone,
 		Priority: e.Priority, Health: e.Health, Canary: e.Canary,
 		Metadata: e.Metadata, localityWeight: e.LocalityWeight,

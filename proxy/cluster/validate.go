@@ -220,9 +220,9 @@ func validateAddress(t conf.ClusterType, a conf.Address) error {
 		if _, err := dnsmessage.NewName(a.Host); err != nil || a.Port == 0 {
 			return fmt.Errorf("%q is no host name with a port", a.String())
 		}
-	case a.Pipe != "" && t != conf.ClusterStatic:
-		return errors.New("a pipe needs a STATIC cluster")
-	case a.Pipe == "" && (!a.IP.IsValid() || a.IP.Port() == 0):
+	case a.Local() != "" && t != conf.ClusterStatic:
+		return errors.New("a pipe or internal listener needs a STATIC cluster")
+	case a.Local() == "" && (!a.IP.IsValid() || a.IP.Port() == 0):
 		return errors.New("neither an IP address with a port nor a pipe")
 	}
 	return nil

@@ -60,7 +60,8 @@ type Admin struct {
 	AllowPaths []string
 }
 
-// Address is where to listen or connect: an IP and port, a unix socket, or a host name to resolve.
+// Address is where to listen or connect: an IP and port, a unix socket, a listener of this proxy, or a host
+// name to resolve.
 type Address struct {
 	// IP is the literal address and port; invalid for pipes and host names.
 	IP netip.AddrPort
@@ -70,13 +71,26 @@ type Address struct {
 	// Pipe is a unix socket path; '@' first means the abstract namespace. Mode is its permissions.
 	Pipe string
 	Mode uint32
+	// Internal is the name of an internal listener, of which EndpointID tells hosts apart.
+	Internal, EndpointID string
 	// IPv4Compat accepts IPv4 on an IPv6 listener (ipv4_compat).
 	IPv4Compat bool
 }
 
-// String returns ip:port, host:port or the pipe's path.
+// Local returns what an address without an IP is called, a unix socket by its path and an internal listener as
+// envoy://listener/endpoint; empty for others.
+func (a *Address) Local() string {
+	if a.Internal != "" {
+		return "envoy://" + a.Internal + "/" + a.EndpointID
+	}
+	return a.Pipe
+}
+
+// String returns ip:port, host:port, the pipe's path or an internal listener's name.
 func (a Address) String() string {
 	switch {
+	case a.Internal != "":
+		return a.Local()
 	case a.Pipe != "":
 		return a.Pipe
 	case a.Host != "":
@@ -148,6 +162,9 @@ type Listener struct {
 	ConnectionLimit int
 	// AcceptsPerEvent bounds one wake-up's accepts (max_connections_to_accept_per_socket_event); 0: the engine's own.
 	AcceptsPerEvent int
+	// InternalBufferBytes bounds what is between the two ends of a connection to an internal listener, each way
+	// (buffer_size_kb); 0: the engine's own.
+	InternalBufferBytes int
 	// AccessLogs are the listener's own: one line per connection.
 	AccessLogs []*AccessLog
 	// Raw is the listener as Envoy JSON; equal Raw and SourcesDigest mean unchanged, so its sockets

@@ -14,7 +14,7 @@ type addressUse uint8
 
 const (
 	bindAddress     addressUse = iota // an IP, with any port, or a pipe
-	staticEndpoint                    // an IP with a port, or a pipe
+	staticEndpoint                    // an IP with a port, a pipe, or an internal listener
 	resolvedAddress                   // an IP or a host name, with a port
 	resolverAddress                   // an IP with a port
 )
@@ -26,6 +26,9 @@ func (c *compiler) address(m *corev3.Address, at place, use addressUse) (out con
 			c.errs.at(at, "a pipe cannot be used here: expected a socket_address")
 		}
 		return c.pipe(pipe, at)
+	}
+	if internal := m.GetEnvoyInternalAddress(); internal != nil {
+		return c.internalAddress(internal, at.field("envoy_internal_address"), use)
 	}
 	if m.GetSocketAddress() == nil {
 		c.errs.at(at, "one of pipe or socket_address is required")

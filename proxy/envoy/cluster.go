@@ -42,6 +42,7 @@ func (c *compiler) cluster(m *clusterv3.Cluster, at place) *conf.Cluster {
 	c.endpoints(m, at, out)
 	options := c.clusterProtocol(m, at, out)
 	c.healthCheck(m, at, out)
+	c.internalEndpoints(m, at, out)
 	c.outlierDetection(m.GetOutlierDetection(), at.field("outlier_detection"), out)
 	out.CloseOnHealthFailure, out.DropUnhealthyOnRemoval = m.GetCloseConnectionsOnHostHealthFailure(), m.GetIgnoreHealthOnHostRemoval()
 	out.TrackTimeoutBudgets = m.GetTrackTimeoutBudgets() || m.GetTrackClusterStats().GetTimeoutBudgets()

@@ -180,6 +180,9 @@ func (c *compiler) endpointHealthCheck(m endpointCheck, at place) conf.EndpointH
 	out := conf.EndpointHealthCheck{Port: uint16(m.GetPortValue()), Hostname: m.GetHostname(), Disabled: m.GetDisableActiveHealthCheck()}
 	if m.GetAddress() != nil {
 		out.Address = c.address(m.GetAddress(), at.field("address"), staticEndpoint)
+		if out.Address.Internal != "" {
+			c.errs.at(at.field("address"), "cannot be checked: an internal listener has no socket")
+		}
 	}
 	return out
 }

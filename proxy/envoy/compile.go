@@ -45,6 +45,10 @@ type compiler struct {
 	secrets     secretTable            // of static_resources
 	secretFiles map[string]secretTable // by path; nil: cannot be used
 	sources     hash.Hash              // of the listener being compiled; nil until it reads a file or variable
+
+	// internalBytes is the buffer of internal connections, 0 when the bootstrap does not have them.
+	internalBytes int
+	internalUses  []internalUse
 }
 
 func (c *compiler) warn(at place, format string, args ...any) {
@@ -60,6 +64,7 @@ func (c *compiler) bootstrap(m *bootstrapv3.Bootstrap, at place) *conf.Bootstrap
 	c.runtime, c.node = out.Runtime, out.Node
 	c.resolver = c.typedResolver(m.GetTypedDnsResolverConfig(), at.field("typed_dns_resolver_config"))
 	c.clusters, c.listening, c.secrets = map[string]*conf.Cluster{}, map[string]place{}, secretTable{}
+	c.bootstrapExtensions(m, at.field("bootstrap_extensions"))
 	static := at.field("static_resources")
 	for i, m := range m.GetStaticResources().GetSecrets() {
 		c.addSecret(c.secrets, m, static.field("secrets").index(i))
@@ -89,6 +94,7 @@ func (c *compiler) bootstrap(m *bootstrapv3.Bootstrap, at place) *conf.Bootstrap
 		names[compiled.Name] = true
 		out.Listeners = append(out.Listeners, compiled)
 	}
+	c.unknownInternal(out.Listeners)
 	return out
 }
 

@@ -43,16 +43,25 @@ func (c *compiler) listener(m *listenerv3.Listener, at place) *conf.Listener {
 	case corev3.TrafficDirection_OUTBOUND:
 		out.TrafficDirection = conf.TrafficOutbound
 	}
-	if m.GetAddress() == nil {
+	switch {
+	case m.GetInternalListener() != nil:
+		c.internalListener(m, at, out)
+	case m.GetAddress() == nil:
 		c.errs.at(at.field("address"), "is required")
 		return out
+	default:
+		c.listenerAddresses(m, at, out)
 	}
-	c.listenerAddresses(m, at, out)
 	if out.Name == "" {
 		out.Name = out.Addresses[0].String()
 	}
 	out.ConnectionLimit = c.runtimeNumber("envoy.resource_limits.listener."+out.Name+".connection_limit", 0)
 	c.listenerFilters(m.GetListenerFilters(), at.field("listener_filters"), out)
+	for i, f := range out.Filters {
+		if f.OriginalDst != nil && out.Addresses[0].Internal != "" {
+			c.errs.at(at.field("listener_filters").index(i), "an internal listener's connections were redirected by nobody")
+		}
+	}
 	c.filterChains(m, at, out)
 	out.Raw = c.raw(m, at)
 	if c.sources != nil {

@@ -3,8 +3,8 @@ package envoy
 var bootstrapSupport = []messageSupport{
 	{
 		message:  "envoy.config.bootstrap.v3.Bootstrap",
-		fields:   "node static_resources layered_runtime admin typed_dns_resolver_config cluster_manager",
-		payloads: map[string]string{"typed_dns_resolver_config": dnsResolvers},
+		fields:   "node static_resources layered_runtime admin typed_dns_resolver_config cluster_manager bootstrap_extensions",
+		payloads: map[string]string{"typed_dns_resolver_config": dnsResolvers, "bootstrap_extensions": internalListenerMessage},
 		muted: map[string]string{
 			"stats_flush_interval": "statistics are merged when they are read",
 		},
@@ -50,7 +50,7 @@ var bootstrapSupport = []messageSupport{
 	{message: "envoy.config.core.v3.Locality", fields: "region zone sub_zone"},
 	{
 		message: "envoy.config.core.v3.Address",
-		fields:  "socket_address pipe",
+		fields:  "socket_address pipe envoy_internal_address",
 	},
 	{
 		message: "envoy.config.core.v3.SocketAddress",
@@ -58,10 +58,12 @@ var bootstrapSupport = []messageSupport{
 		values:  map[string]string{"protocol": "TCP"},
 	},
 	{message: "envoy.config.core.v3.Pipe", fields: "path mode"},
+	{message: "envoy.config.core.v3.EnvoyInternalAddress", fields: "server_listener_name endpoint_id"},
+	{message: internalListenerMessage, fields: "buffer_size_kb"},
 	{
 		message:  "envoy.config.core.v3.TypedExtensionConfig",
 		fields:   "name typed_config",
-		payloads: map[string]string{"typed_config": dnsResolvers + " " + preserveCase + " " + genericCodecs + " " + genericRouter + " " + uriTemplateMatch + " " + uriTemplateRewrite + " " + redirectPredicates},
+		payloads: map[string]string{"typed_config": internalListenerMessage + " " + dnsResolvers + " " + preserveCase + " " + genericCodecs + " " + genericRouter + " " + uriTemplateMatch + " " + uriTemplateRewrite + " " + redirectPredicates},
 	},
 	{
 		message: "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",

@@ -7,7 +7,7 @@ var listenerSupport = []messageSupport{
 		message: "envoy.config.listener.v3.Listener",
 		fields: "name address additional_addresses stat_prefix filter_chains default_filter_chain per_connection_buffer_limit_bytes " +
 			"drain_type traffic_direction enable_reuse_port access_log tcp_backlog_size max_connections_to_accept_per_socket_event " +
-			"listener_filters listener_filters_timeout continue_on_listener_filters_timeout connection_balance_config",
+			"listener_filters listener_filters_timeout continue_on_listener_filters_timeout connection_balance_config internal_listener",
 		muted: map[string]string{
 			"metadata":                 onlyFilters,
 			"ignore_global_conn_limit": noGlobalLimit,
@@ -19,6 +19,7 @@ var listenerSupport = []messageSupport{
 		},
 	},
 	{message: "envoy.config.listener.v3.AdditionalAddress", fields: "address"},
+	{message: "envoy.config.listener.v3.Listener.InternalListenerConfig"},
 	{
 		message: "envoy.config.listener.v3.Listener.ConnectionBalanceConfig",
 		fields:  "exact_balance",

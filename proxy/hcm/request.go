@@ -59,7 +59,7 @@ func (st *stream) prepare() (reason.Reason, http1.Err) {
 		return reason.None, e
 	}
 	d := st.cfg.forwarded.Request(h, &forwarded.Facts{
-		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Pipe() != "",
+		Peer: st.info.Conn.Remote.Addr(), Local: st.info.Conn.Local, UnixPeer: st.info.Conn.Unix(),
 		TLS: st.info.Conn.TLS(), Secure: st.info.Conn.Peer(), Random: st.w.Random, Scratch: st.w.Loop.Scratch(), InternalOnly: st.table.InternalOnly(),
 	})
 	if d.Trusted.IsValid() && d.Trusted != st.info.Conn.Remote.Addr() {

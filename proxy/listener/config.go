@@ -69,7 +69,7 @@ func NewChain(l *conf.Listener, c *conf.FilterChain, ends []Terminal, d *Deps) (
 	out := &Chain{
 		conf: c, ends: ends,
 		shared: streaminfo.Listener{Name: l.Name, FilterChain: c.Name},
-		pipe:   streaminfo.Listener{Name: l.Name, FilterChain: c.Name, Pipe: firstPipe(l)},
+		pipe:   streaminfo.Listener{Name: l.Name, FilterChain: c.Name, Pipe: firstPipe(l), Internal: isInternal(l)},
 	}
 	for i := range c.Filters {
 		f, err := network.Compile(&c.Filters[i], d.Network)
@@ -128,7 +128,7 @@ func (c *Chain) leave(facts *streaminfo.Connection, n int) {
 func Compile(l *conf.Listener, chains []*Chain, fallback *Chain, d *Deps) (*Config, error) {
 	out := &Config{
 		timeout: l.FiltersTimeout, goOn: l.ContinueOnFiltersTimeout,
-		chains: chains, shared: streaminfo.Listener{Name: l.Name}, sharedPipe: streaminfo.Listener{Name: l.Name, Pipe: firstPipe(l)},
+		chains: chains, shared: streaminfo.Listener{Name: l.Name}, sharedPipe: streaminfo.Listener{Name: l.Name, Pipe: firstPipe(l), Internal: isInternal(l)},
 	}
 	var err error
 	if out.match, err = compileMatch(chains, fallback); err != nil {
@@ -167,10 +167,12 @@ func (c *Config) Close() {
 	}
 }
 
-// firstPipe returns the listener's unix socket; a socket does not say which of several it came to.
+func isInternal(l *conf.Listener) bool { return len(l.Addresses) > 0 && l.Addresses[0].Internal != "" }
+
+// firstPipe returns the listener's unix socket, or what it is called when it is internal; a socket does not say which of several it came to.
 func firstPipe(l *conf.Listener) string {
 	for i := range l.Addresses {
-		if p := l.Addresses[i].Pipe; p != "" {
+		if p := l.Addresses[i].Local(); p != "" {
 			return p
 		}
 	}

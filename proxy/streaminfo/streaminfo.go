@@ -132,8 +132,10 @@ type Connection struct {
 // Listener is what every connection of a listener's filter chain has in common. Immutable.
 type Listener struct {
 	Name, FilterChain string
-	// Pipe is the unix socket path; empty for TCP.
+	// Pipe is the unix socket path, or what an internal listener is called; empty for TCP.
 	Pipe string
+	// Internal says that the other end is one of this proxy's own.
+	Internal bool
 }
 
 // Secure is what is known of a connection with TLS. Loop-owned, its connection's.
@@ -177,7 +179,10 @@ func (c *Connection) Restored() netip.AddrPort {
 	return c.Local
 }
 
-// Pipe returns the unix socket the connection came to; empty for TCP.
+// Unix says whether the connection came over a unix socket.
+func (c *Connection) Unix() bool { return c.Pipe() != "" && !c.Listener.Internal }
+
+// Pipe returns the unix socket the connection came to, or what its internal listener is called; empty for TCP.
 func (c *Connection) Pipe() string {
 	if c.Listener == nil {
 		return ""

@@ -242,9 +242,12 @@ func (e *Endpoint) options(priority int, alpn []string, wish *Wish) (o pool.Opti
 	case c.TLS != nil || len(c.SocketMatches) > 0:
 		return o, false
 	}
-	if e.Host.Pipe != "" {
+	switch {
+	case e.Host.Internal != "":
+		o.Dial = engine.DialSpec{Network: engine.Memory, Path: e.Host.Internal}
+	case e.Host.Pipe != "":
 		o.Dial.Network = "unix"
-	} else {
+	default:
 		o.Target = e.Host
 	}
 	if c.KeepAlive {

@@ -146,8 +146,23 @@ func (c *Cluster) yaml() string {
 	return b.String()
 }
 
-// addressYAML is host:port, or the path of a unix socket, as an Address.
+// Internal is an origin that is an internal listener of the proxy itself.
+type Internal string
+
+// Address implements Origin.
+func (i Internal) Address() string { return internalPrefix + string(i) }
+
+// Stop implements Origin: the listener is the proxy's.
+func (Internal) Stop() {}
+
+const internalPrefix = "envoy://"
+
+// addressYAML is host:port, the path of a unix socket, or an Internal's, as an Address.
 func addressYAML(addr string) string {
+	if name, ok := strings.CutPrefix(addr, internalPrefix); ok {
+		name, id, _ := strings.Cut(name, "/")
+		return fmt.Sprintf("{ envoy_internal_address: { server_listener_name: %q, endpoint_id: %q } }", name, id)
+	}
 	if strings.HasPrefix(addr, "/") {
 		return fmt.Sprintf("{ pipe: { path: %q } }", addr)
 	}
