@@ -44,6 +44,7 @@ type Loop struct {
 
 	inner    map[string][]*acceptSocket // memory listeners by name, the newest last
 	memories []*memoryEnd               // open connections without a socket
+	depth    int                        // of the connection whose handler runs
 
 	accepts    []*acceptSocket
 	acceptTurn bool // some accept socket waits for its next turn
@@ -306,7 +307,9 @@ func (l *Loop) runReady() {
 		c.flags &^= fInReady
 		if c.flags&fClosed == 0 {
 			l.nowFresh = false
+			l.depth = c.depth()
 			c.onReadable()
+			l.depth = 0
 		} else if c.flags&fInPending == 0 {
 			l.freeConn(c) // finished while it was on this list
 		}
@@ -334,9 +337,11 @@ func (l *Loop) safePoint() {
 			next := c.nextPending
 			c.nextPending = nil
 			c.flags &^= fInPending
+			l.depth = c.depth()
 			c.settle()
 			c = next
 		}
+		l.depth = 0
 	}
 }
 

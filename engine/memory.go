@@ -15,6 +15,12 @@ import (
 // name, and both ends are connections of the dialling loop. No descriptor, no system call, no other loop.
 const Memory = "memory"
 
+// maxMemoryDepth is how many memory connections may lead to one another: the handler of an accepted one that
+// dials makes one of the next depth. It ends listeners that lead to themselves.
+const maxMemoryDepth = 64
+
+var errMemoryDepth = fmt.Errorf("more than %d listeners of this process lead to each other", maxMemoryDepth)
+
 // defaultMemoryBytes is ListenSpec.MemoryBytes when none is given.
 const defaultMemoryBytes = 1 << 20
 
@@ -40,6 +46,7 @@ type memoryEnd struct {
 	limit   int
 	index   int         // in the loop's list
 	events  poll.Events // to be told at the safe point
+	depth   int         // through how many memory connections its handler was reached
 	blocked bool        // a write found no room
 	ended   bool        // the peer's FIN follows what is in
 	reset   bool        // the peer's RST does
@@ -60,7 +67,7 @@ func (l *Loop) newMemory(flags connFlags) *memoryEnd {
 func (l *Loop) dialMemory(name string, h Handler) *Conn {
 	m := l.newMemory(fConnecting)
 	m.conn.handler = h
-	m.name = name
+	m.name, m.depth = name, l.depth
 	l.Defer(m)
 	return m.conn
 }
@@ -72,6 +79,11 @@ func (m *memoryEnd) Run(l *Loop) {
 		return
 	}
 	s := l.memoryListener(m.name)
+	if s != nil && m.depth >= maxMemoryDepth {
+		s.ln.refused.Add(1)
+		c.ext.err = errMemoryDepth
+		s = nil
+	}
 	if s == nil || !s.ln.admit() {
 		c.dialFailed(syscall.ECONNREFUSED)
 		return
@@ -81,7 +93,10 @@ func (m *memoryEnd) Run(l *Loop) {
 	server.listener = s.part
 	m.limit, o.limit = s.ln.memoryBytes, s.ln.memoryBytes
 	m.peer, o.peer = o, m
+	o.depth = m.depth + 1
+	l.depth = o.depth
 	server.handler = s.acceptor.OnAccept(server)
+	l.depth = 0
 	if server.handler == nil {
 		s.ln.refused.Add(1)
 		server.flags |= fQuiet
@@ -155,6 +170,14 @@ func (m *memoryEnd) tell(ev poll.Events) {
 		m.conn.flags |= fDoMemory
 		m.conn.pend()
 	}
+}
+
+// depth is through how many memory connections the handler was reached.
+func (c *Conn) depth() int {
+	if c.flags&fMemory != 0 {
+		return c.ext.memory.depth
+	}
+	return 0
 }
 
 // onMemory is what the poller does for sockets.

@@ -264,6 +264,84 @@ func TestMemoryNames(t *testing.T) {
 	_ = newer.Close()
 }
 
+// A listener that leads to itself ends, from OnAccept and from OnData, and one after the other makes no depth.
+func TestMemoryDepth(t *testing.T) {
+	for _, onAccept := range []bool{true, false} {
+		t.Run(fmt.Sprint("on accept ", onAccept), func(t *testing.T) {
+			g := group(t, engine.Options{Loops: 1})
+			l := g.Loops()[0]
+			reached, refused := 0, ""
+			var further func(c *engine.Conn)
+			ln := serve(t, g, engine.ListenSpec{Network: engine.Memory, Addr: "inner"}, func(c *engine.Conn) engine.Handler {
+				reached++
+				if onAccept {
+					further(c)
+				}
+				return &peer{onReadClosed: (*engine.Conn).Close, onData: func(c *engine.Conn, view []byte) int { further(c); return len(view) }}
+			})
+			further = func(c *engine.Conn) {
+				next := &peer{}
+				next.onClosed = func(d *engine.Conn) {
+					if err := d.Err(); err != nil {
+						refused = err.Error()
+					}
+					c.Close()
+				}
+				next.onReadClosed = (*engine.Conn).Close
+				up := c.Loop().Dial(engine.DialSpec{Network: engine.Memory, Path: "inner"}, next)
+				if !onAccept {
+					up.Write([]byte("x"))
+				}
+			}
+			for range 3 {
+				p := &peer{onReadClosed: (*engine.Conn).Close}
+				on(t, l, func() { reached, refused = 0, "" })
+				dialInner(t, l, p)
+				if !onAccept {
+					on(t, l, func() { p.conn.Write([]byte("x")) })
+				}
+				eventually(t, "the end", p.isClosed)
+				on(t, l, func() {
+					if reached != 64 || refused != "more than 64 listeners of this process lead to each other" {
+						t.Errorf("%d connections, then %q", reached, refused)
+					}
+				})
+			}
+			eventually(t, "at rest", func() bool { return ln.Stats().Active == 0 })
+			wantNothingLeft(t, l)
+		})
+	}
+	t.Run("one after the other", func(t *testing.T) {
+		g := group(t, engine.Options{Loops: 1})
+		l := g.Loops()[0]
+		serve(t, g, engine.ListenSpec{Network: engine.Memory, Addr: "inner"}, func(c *engine.Conn) engine.Handler {
+			c.CloseWrite()
+			return &peer{}
+		})
+		done := make(chan struct{})
+		left := 200
+		var dial func(l *engine.Loop)
+		dial = func(l *engine.Loop) {
+			p := &peer{onReadClosed: (*engine.Conn).CloseWrite}
+			p.onClosed = func(c *engine.Conn) {
+				if left--; left == 0 || c.Err() != nil {
+					close(done)
+					return
+				}
+				dial(c.Loop()) // as a pool does
+			}
+			l.Dial(engine.DialSpec{Network: engine.Memory, Path: "inner"}, p)
+		}
+		on(t, l, func() { dial(l) })
+		<-done
+		on(t, l, func() {
+			if left != 0 {
+				t.Errorf("refused with %d to come", left)
+			}
+		})
+	})
+}
+
 // A dial that is given up before it has its peer, and one that the stop of the group meets.
 func TestMemoryGivenUpAndStopped(t *testing.T) {
 	g := group(t, engine.Options{Loops: 1})

@@ -204,10 +204,40 @@ func TestUP63NoListener(t *testing.T) {
 	p.WantStats(harness.Stats{"cluster.inner.upstream_cx_connect_fail": 1})
 }
 
-// UP-63: an internal listener that leads to itself ends at the cluster's circuit breakers with an error, and all
-// it took comes back.
+// UP-63: an internal listener that leads to itself ends with an error, at a depth or at the cluster's circuit
+// breakers, and all it took comes back.
 func TestUP63Cycle(t *testing.T) {
-	breakers := "circuit_breakers: { thresholds: [{ max_connections: 50, max_requests: 40 }] }"
+	const breakers = "circuit_breakers: { thresholds: [{ max_connections: 50, max_requests: 40 }] }"
+	for _, h2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("depth, HTTP2 ", h2), func(t *testing.T) {
+			fields := idleGoes()
+			if h2 {
+				fields = h2Cluster + "\n    " + passing
+			}
+			top := harness.Topology{Clusters: []harness.Cluster{innerCluster(fields)}}
+			p := startInner(t, top, innerHTTP("inner", "inner", "", ""))
+			w := harness.DialWire(t, "tcp", p.Addr)
+			for range 3 {
+				if m := w.Do("GET / HTTP/1.1\r\nHost: h\r\n\r\n"); m.Status() != 503 {
+					t.Error(m.Start)
+				}
+			}
+			w.Close()
+			if n := p.Stat("cluster.inner.upstream_cx_active"); n > 64 {
+				t.Errorf("%d connections", n)
+			}
+		})
+	}
+	t.Run("TCP depth", func(t *testing.T) {
+		p := startInnerTCP(t, harness.TCPTopology{Clusters: []harness.Cluster{innerCluster()}}, innerTCP("inner", "inner", "", ""))
+		c := dialTCP(t, p.Addr)
+		_, _ = io.WriteString(c, "x")
+		if rest, _ := io.ReadAll(c); len(rest) > 0 {
+			t.Errorf("%q", rest)
+		}
+		_ = c.Close()
+		p.WantStats(harness.Stats{"tcp.inner.downstream_cx_total": 64, "listener.envoy_internal_inner.downstream_cx_active": 0, "cluster.inner.upstream_cx_connect_fail": 1})
+	})
 	t.Run("HTTP", func(t *testing.T) {
 		top := harness.Topology{Clusters: []harness.Cluster{innerCluster(breakers, idleGoes())}}
 		p := startInner(t, top, innerHTTP("inner", "inner", "", ""))
