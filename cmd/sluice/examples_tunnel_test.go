@@ -103,3 +103,31 @@ func TestExampleTCPOverHTTP2(t *testing.T) {
 		}
 	}
 }
+
+// UP-63: from listener to listener without sockets, through a tunnel that ends between them.
+func TestExampleInternalListener(t *testing.T) {
+	e := runExample(t, "internal-listener.yaml", "port_value: 9000", newOrigin(t, "far"), "sluice-far-end.sock", filepath.Join(t.TempDir(), "far"))
+	for range 3 {
+		if status, _, body := e.get("x", "/"); status != 200 || body[:14] != "hello from far" {
+			t.Errorf("%d %q", status, body)
+		}
+		e.client.CloseIdleConnections()
+	}
+	if status, _, _ := e.get("x", "/private/a"); status != 403 {
+		t.Errorf("the route of the far end: %d", status)
+	}
+	want := map[string]uint64{
+		"listener.envoy_internal_encapsulate.downstream_cx_total": 1, "listener.envoy_internal_inside.downstream_cx_total": 1,
+		"http.inside.downstream_rq_total": 4, "http.far.downstream_rq_total": 1,
+	}
+	for _, c := range e.server.Registry().Collect().Counters {
+		if v, ok := want[c.Name]; ok {
+			if delete(want, c.Name); c.Value != v {
+				t.Errorf("%s is %d, want %d", c.Name, c.Value, v)
+			}
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("no stats %v", want)
+	}
+}

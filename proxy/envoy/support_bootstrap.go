@@ -63,7 +63,7 @@ var bootstrapSupport = []messageSupport{
 	{
 		message:  "envoy.config.core.v3.TypedExtensionConfig",
 		fields:   "name typed_config",
-		payloads: map[string]string{"typed_config": internalListenerMessage + " " + dnsResolvers + " " + preserveCase + " " + genericCodecs + " " + genericRouter + " " + uriTemplateMatch + " " + uriTemplateRewrite + " " + redirectPredicates},
+		payloads: map[string]string{"typed_config": dnsResolvers + " " + preserveCase + " " + genericCodecs + " " + genericRouter + " " + uriTemplateMatch + " " + uriTemplateRewrite + " " + redirectPredicates},
 	},
 	{
 		message: "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
