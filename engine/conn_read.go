@@ -16,7 +16,7 @@ func (c *Conn) onReadable() {
 			c.loop.nextTurn(c)
 			return
 		}
-		if c.flags&(fRaw|fLinger|fTransform) != 0 || c.kept != nil {
+		if c.flags&(fRaw|fLinger|fTransform|fMemory) != 0 || c.kept != nil {
 			left -= c.readSlow()
 			continue
 		}
@@ -24,7 +24,7 @@ func (c *Conn) onReadable() {
 		if len(b) > int(c.readLimit) {
 			b = b[:c.readLimit]
 		}
-		n, e := c.recv(b)
+		n, e := sock.Read(int(c.fd), b)
 		if n <= 0 {
 			c.readEnded(e)
 			return
@@ -76,8 +76,8 @@ func (c *Conn) checkFull(used int) {
 	}
 }
 
-// readSlow is one read of a connection that is raw or lingering, or has a transform
-// or kept bytes.
+// readSlow is one read of a connection that is raw or lingering, or has no socket, a
+// transform or kept bytes.
 func (c *Conn) readSlow() int {
 	if c.flags&fLinger != 0 {
 		return c.discard()
@@ -89,6 +89,9 @@ func (c *Conn) readSlow() int {
 	}
 	if c.flags&fTransform != 0 {
 		return c.readThrough()
+	}
+	if c.kept == nil {
+		return c.readMemory()
 	}
 	return c.readMore()
 }

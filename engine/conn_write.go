@@ -22,7 +22,13 @@ func (c *Conn) Write(p []byte) {
 // send is Write past its checks.
 func (c *Conn) send(p []byte) {
 	if c.flags&fHoldWrite == 0 && c.out.Len() == 0 {
-		n, e := c.transmit(p)
+		var n int
+		var e syscall.Errno
+		if c.flags&fMemory == 0 {
+			n, e = sock.Write(int(c.fd), p)
+		} else {
+			n, e = c.ext.memory.write(p)
+		}
 		c.bytesWritten += uint64(n)
 		if n == len(p) {
 			return

@@ -26,6 +26,9 @@
 // A Transform (transform.go) may stand between the socket and the handler, as TLS
 // does (package tlsio); connections without one pay nothing for it.
 //
+// A connection may also be one end of a pair within its loop (memory.go), with what
+// system calls are for a socket done in memory: the same machine, no descriptor.
+//
 // The package must not know about protocols. Start reading at conn.go, then
 // loop.go. Build with the tag sluicedebug to have ownership, double release and
 // use after release checked.

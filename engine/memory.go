@@ -262,6 +262,22 @@ func (m *memoryEnd) close(l *Loop) {
 	m.in.Release()
 }
 
+// readMemory is one read of a connection with nothing kept, and its delivery.
+func (c *Conn) readMemory() int {
+	b := c.loop.readBuf
+	b = b[:min(len(b), int(c.readLimit))]
+	n, e := c.ext.memory.read(b)
+	if n <= 0 {
+		c.readEnded(e)
+		return 0
+	}
+	c.received(n, len(b))
+	if used := c.deliver(b[:n]); used < n {
+		c.keep(b[used:n], used)
+	}
+	return n
+}
+
 // The system calls of a connection, whatever it is of.
 
 func (c *Conn) recv(p []byte) (int, syscall.Errno) {
