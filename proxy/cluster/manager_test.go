@@ -324,7 +324,12 @@ func TestValidate(t *testing.T) {
 		}), "is no host name with a port"},
 		{with(func(c *conf.Cluster) {
 			c.Type, c.Endpoints[0].Address = conf.ClusterStrictDNS, conf.Address{Pipe: "/run/x"}
-		}), "a pipe needs a STATIC cluster"},
+		}), "a pipe or internal listener needs a STATIC cluster"},
+		{with(func(c *conf.Cluster) { c.Endpoints[0].Address = conf.Address{Internal: "x"} }), ""},
+		{with(func(c *conf.Cluster) {
+			c.Endpoints[0].Address = conf.Address{Internal: "x"}
+			c.HealthCheck = &conf.HealthCheck{TCP: &conf.TCPHealthCheck{}, Timeout: 1, Interval: 1, HealthyThreshold: 1, UnhealthyThreshold: 1}
+		}), "an internal listener cannot be checked"},
 		{with(func(c *conf.Cluster) { c.Endpoints[0].Address = conf.Address{} }), "neither an IP address with a port nor a pipe"},
 		{with(func(c *conf.Cluster) { c.Endpoints[0].Priority = 1 }), "priorities must be 0 and on, without a gap"},
 		{with(func(c *conf.Cluster) { c.Endpoints[0].Priority = 129 }), "priority 129 is over 128"},

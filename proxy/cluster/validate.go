@@ -105,6 +105,11 @@ func validateHealth(c *conf.Cluster) error {
 	case h.HealthyThreshold == 0 || h.UnhealthyThreshold == 0:
 		return errors.New("health_checks[0]: thresholds must be greater than 0")
 	}
+	for i, e := range c.Endpoints {
+		if e.Address.Internal != "" && e.HealthCheck.Address == (conf.Address{}) || e.HealthCheck.Address.Internal != "" {
+			return fmt.Errorf("load_assignment.endpoints[%d]: an internal listener cannot be checked", i)
+		}
+	}
 	if h.HTTP != nil && h.HTTP.ServiceName != nil {
 		if _, err := match.CompileText(*h.HTTP.ServiceName); err != nil {
 			return fmt.Errorf("health_checks[0].http_health_check.service_name_matcher: %w", err)
