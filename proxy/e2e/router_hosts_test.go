@@ -159,3 +159,39 @@ func TestROUTER26NoHostIsLeft(t *testing.T) {
 	p.WantLine("503 UH no_healthy_upstream")
 	wantCounts(p, map[string]int64{"upstream_rq_retry": 1, "upstream_cx_none_healthy": 1, "upstream_rq_503": 1})
 }
+
+// RT-83: with auto_host_rewrite each try has the name of its own host, or the client's where that has none;
+// what the client asked for is told once a host was rewritten.
+func TestRT83EachTryHasTheNameOfItsHost(t *testing.T) {
+	for _, row := range []struct {
+		first, second string
+		want          [2][3]string // host, x-envoy-original-host, x-forwarded-host
+	}{
+		{"a.test", "b.test", [2][3]string{{"a.test", "h", "h"}, {"b.test", "h", "h"}}},
+		{"a.test", "", [2][3]string{{"a.test", "h", "h"}, {"h", "h", "h"}}},
+		{"", "b.test", [2][3]string{{"h", "-", "-"}, {"b.test", "h", "h"}}},
+		{"a.test", "a.test", [2][3]string{{"a.test", "h", "h"}, {"a.test", "h", "h"}}},
+	} {
+		t.Run(row.first+" "+row.second, func(t *testing.T) {
+			harness.NoLeaks(t)
+			first, second := harness.NewRecorder(t, func(*harness.Message) string { return answered(503) }), harness.NewRecorder(t, nil)
+			top := retrying("auto_host_rewrite: true\nappend_x_forwarded_host: true\n"+quick("retry_on: 5xx, retry_priority: "+predicate(previousPriority, ", update_frequency: 1")), first, second)
+			k := harness.Load(t, top.YAML(t.TempDir()+"/log"))
+			for i, name := range []string{row.first, row.second} {
+				e := k.Clusters[0].Endpoints[i]
+				e.Priority, e.Hostname = uint32(i), name
+			}
+			k.Clusters[0].Raw = nil
+			p := harness.StartConf(t, k, 1, "", first, second)
+			if m := ask(t, p, "h", "/a"); m.Status() != 200 {
+				t.Errorf("got %s", m.Head())
+			}
+			for i, o := range []*harness.Recorder{first, second} {
+				m := o.Last(t)
+				if got := [3]string{m.Get("host"), m.Get("x-envoy-original-host"), m.Get("x-forwarded-host")}; got != row.want[i] {
+					t.Errorf("try %d: %q, want %q", i+1, got, row.want[i])
+				}
+			}
+		})
+	}
+}

@@ -1,7 +1,6 @@
 package hcm
 
 import (
-	"bytes"
 	"strconv"
 	"time"
 
@@ -195,11 +194,10 @@ func (st *stream) nextHead(hostname string, byTimeout bool) {
 		return
 	}
 	// RT-83: the name of the host that was chosen, or the client's where it has none.
-	want := []byte(hostname)
-	if hostname == "" {
-		want = h.Bytes(st.tries.authority)
+	written := h.Authority
+	if h.Authority = st.tries.authority; hostname != "" && string(h.Bytes(written)) == hostname {
+		h.Authority = written
+		return
 	}
-	if !bytes.Equal(h.Bytes(h.Authority), want) {
-		h.SetAuthority(want)
-	}
+	st.route.RewriteHost(h, route.RewriteOptions{Info: &st.info, Hostname: hostname, SuppressEnvoyHeaders: st.cfg.conf.Router.SuppressEnvoyHeaders})
 }

@@ -135,27 +135,20 @@ func (r *hostRewrite) compile(a *conf.RouteAction) (err error) {
 // first the host, then the path (RT-89; MutateRequest comes before). Call it once per request. No
 // allocation beyond the head's own storage, but for expressions, templates and format strings.
 func (res *Result) RewriteRequest(h *header.Head, o RewriteOptions) {
+	res.RewriteHost(h, o) // both read the path as it came
+	res.Route.rewritePath(h, &o)
+}
+
+// RewriteHost does the first half: for a further try at another endpoint, whose name auto_host_rewrite wants,
+// of a request whose host is again what it was.
+func (res *Result) RewriteHost(h *header.Head, o RewriteOptions) {
 	r := res.Route
-	// Both read the path as it came.
 	if r.host.auto && o.Hostname != "" {
 		setHost(h, r.Config.Action, []byte(o.Hostname), o.SuppressEnvoyHeaders)
 	} else if host := r.host.value(h, &o); len(host) > 0 {
 		setHost(h, r.Config.Action, host, o.SuppressEnvoyHeaders)
 	} else if len(res.Target.hostLiteral) > 0 { // RT-75: a rewrite of the route replaces it
 		setHost(h, r.Config.Action, res.Target.hostLiteral, o.SuppressEnvoyHeaders)
-	}
-	r.rewritePath(h, &o)
-}
-
-// AutoHost says whether the host is that of the endpoint (auto_host_rewrite), so that a further attempt at
-// another endpoint needs RewriteHostname.
-func (res *Result) AutoHost() bool { return res.Route != nil && res.Route.host.auto }
-
-// RewriteHostname changes the host of a request that RewriteRequest has been through to that of another
-// endpoint, for a further attempt. Nothing happens without auto_host_rewrite or without a name.
-func (res *Result) RewriteHostname(h *header.Head, hostname string) {
-	if res.AutoHost() && hostname != "" {
-		h.SetAuthority([]byte(hostname))
 	}
 }
 
