@@ -22,18 +22,33 @@ func (c *Conn) remember(id uint32, byUs bool) {
 	c.resets.count++
 }
 
+// wasResetByUs says whether the stream is among the last that we have reset. A server's RST_STREAM with
+// NO_ERROR follows its whole response, at which a client that is not done with the request resets first.
+func (c *Conn) wasResetByUs(id uint32) bool {
+	r := c.resets
+	if r == nil {
+		return false
+	}
+	for i := range min(r.count, resetRingLen) {
+		if r.ids[i] == id {
+			return true
+		}
+	}
+	return false
+}
+
 // onClosedStream judges a DATA or HEADERS frame on a stream that is closed (RFC 9113 5.1). Streams that
 // were reset so long ago that the ring has lost them get the mildest answer.
 func (c *Conn) onClosedStream(id uint32) Err {
 	if !c.client && id > c.sentLast {
 		return OK // RFC 9113 6.8: after GOAWAY, ignored
 	}
+	if c.wasResetByUs(id) {
+		return OK
+	}
 	known := false
 	if r := c.resets; r != nil {
 		for i := range min(r.count, resetRingLen) {
-			if r.ids[i] == id {
-				return OK
-			}
 			known = known || r.ids[i] == id&^1
 		}
 		known = known || r.count > resetRingLen

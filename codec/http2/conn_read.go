@@ -294,11 +294,13 @@ func (c *Conn) reset(f frame, p []byte) Err {
 	case f.stream == 0 || c.isIdle(f.stream):
 		return ErrStreamID
 	}
-	st := c.streams.get(f.stream)
+	st, code := c.streams.get(f.stream), ErrCode(binary.BigEndian.Uint32(p))
+	if c.client && code == NoError && (st != nil || c.wasResetByUs(f.stream)) {
+		c.count(RxResetNoError)
+	}
 	if st == nil {
 		return OK
 	}
-	code := ErrCode(binary.BigEndian.Uint32(p))
 	c.count(RxReset)
 	premature := c.isPremature(st)
 	c.forget(st)

@@ -305,6 +305,41 @@ func TestClosedStreams(t *testing.T) {
 	}
 }
 
+// A server's NO_ERROR is counted of a stream that goes on and of one that we have reset.
+func TestResetsWithoutError(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		client bool
+		end    func(w *owner, st *Stream)
+		code   string
+		want   int
+	}{
+		{"it goes on", true, func(*owner, *Stream) {}, "0", 1},
+		{"we have reset it", true, resetIt, "0", 1},
+		{"another code", true, func(*owner, *Stream) {}, "8", 0},
+		{"another code crosses our reset", true, resetIt, "8", 0},
+		{"a client's", false, func(*owner, *Stream) {}, "0", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w, p := begin(t, tc.client, nil)
+			var st *Stream
+			if tc.client {
+				st = w.c.Open(headOf("get"), false)
+			} else {
+				w.feed(t, p.frames("headers 1 post"))
+				st = w.streams[1]
+			}
+			tc.end(w, st)
+			if e := w.feed(t, p.frames("reset 1 "+tc.code)); e != OK {
+				t.Errorf("got %s", e.Explain())
+			}
+			if n := w.counts[RxResetNoError]; n != tc.want {
+				t.Errorf("%d are counted, want %d", n, tc.want)
+			}
+		})
+	}
+}
+
 func endBoth(w *owner, st *Stream) {
 	w.c.Feed([]byte("\x00\x00\x00\x00\x01\x00\x00\x00\x01"))
 	w.c.WriteHeaders(st, headOf("200"), true)

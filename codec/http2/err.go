@@ -215,6 +215,10 @@ const (
 	GoAwaySent
 	// TooManyPrematureResets is http.<stat_prefix>.downstream_rq_too_many_premature_resets.
 	TooManyPrematureResets
+	// RxResetNoError is cluster.<name>.upstream_rq_rx_reset_no_error: a server has ended a stream with NO_ERROR,
+	// as it does when its response is whole and it does not want the rest of the request (RFC 9113 8.1).
+	// Clients only.
+	RxResetNoError
 	NumCounters
 )
 
@@ -227,6 +231,7 @@ var counterNames = [NumCounters]string{
 	InboundEmptyFramesFlood: "inbound_empty_frames_flood", InboundPriorityFramesFlood: "inbound_priority_frames_flood",
 	InboundWindowUpdateFramesFlood: "inbound_window_update_frames_flood", GoAwaySent: "goaway_sent",
 	TooManyPrematureResets: "downstream_rq_too_many_premature_resets",
+	RxResetNoError:         "upstream_rq_rx_reset_no_error",
 }
 
 // String returns Envoy's name without its prefix, "" for NoCounter.

@@ -241,6 +241,9 @@ func TestHTTP2UpstreamEndings(t *testing.T) { // HC-62 to HC-64, HC-76, router.m
 			p.head(id, false, ":status", "200")
 			p.write(func() error { return p.WriteRSTStream(id, http2.ErrCodeCancel) })
 		}, "200 UR " + after + "{remote_reset}", harness.Stats{"upstream_rq_rx_reset": 1}},
+		{"reset without an error (router.md 11.2)", func(p *h2Peer, id uint32) {
+			p.write(func() error { return p.WriteRSTStream(id, http2.ErrCodeNo) })
+		}, "503 UR " + before + "{remote_reset}", harness.Stats{"http2.rx_reset": 1, "upstream_rq_rx_reset": 0, "upstream_rq_rx_reset_no_error": 1}},
 		{"gone away without it", func(p *h2Peer, _ uint32) {
 			p.write(func() error { return p.WriteGoAway(0, http2.ErrCodeNo, nil) })
 		}, "503 UR " + before + "{remote_refused_stream_reset}", harness.Stats{"upstream_cx_close_notify": 1, "upstream_cx_active": 0}},
@@ -353,6 +356,41 @@ func TestAnEarlyResponseResetsTheStream(t *testing.T) {
 		t.Errorf("stream %d is reset", r.StreamID)
 	}
 	p.WantStats(harness.Stats{"cluster.origin.upstream_cx_active": 1})
+}
+
+// A server that has answered and does not want the rest of the request says so by NO_ERROR (RFC 9113 8.1): the
+// client gets the answer, and the server's reset is counted although ours crosses it.
+func TestAnEarlyResponseAndNoError(t *testing.T) {
+	harness.NoLeaks(t)
+	s := newH2Script(t, false)
+	p := startH2Upstream(t, one(s), nil)
+	c := p.Dial().Send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nabc")
+	peer := s.peer(t)
+	f := peer.next(http2.FrameHeaders)
+	peer.head(f.StreamID, false, ":status", "413")
+	peer.body(f.StreamID, "no", true)
+	peer.write(func() error { return peer.WriteRSTStream(f.StreamID, http2.ErrCodeNo) })
+	if r := c.Read("POST"); r.Status != 413 || r.Body != "no" {
+		t.Errorf("got %d %q", r.Status, r.Body)
+	}
+	p.WantLine("413 - via_upstream")
+	// Another request goes over the same connection, and a whole exchange after which NO_ERROR comes moves nothing.
+	b := sendGet(p, "/b")
+	g := peer.next(http2.FrameHeaders)
+	peer.head(g.StreamID, true, ":status", "200")
+	peer.write(func() error { return peer.WriteRSTStream(g.StreamID, http2.ErrCodeNo) })
+	if r := b.Read("GET"); r.Status != 200 {
+		t.Errorf("got %d", r.Status)
+	}
+	d := sendGet(p, "/d")
+	peer.answer("fine")
+	if r := d.Read("GET"); r.Body != "fine" {
+		t.Errorf("got %d %q", r.Status, r.Body)
+	}
+	p.WantStats(harness.Stats{
+		"cluster.origin.upstream_rq_rx_reset_no_error": 1, "cluster.origin.upstream_rq_rx_reset": 0, "cluster.origin.upstream_cx_total": 1,
+		"cluster.origin.upstream_rq_413": 1, "cluster.origin.upstream_rq_200": 2,
+	})
 }
 
 // A server that gives no window holds up its uploads, bounded, and nothing else.

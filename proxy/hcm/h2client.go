@@ -73,6 +73,7 @@ func (h2Sessions) NewSession(e *worker.Endpoint, mc *pool.MuxConn) pool.Session 
 	u, w := e.Upstream(), e.Worker()
 	c := &h2Client{mc: mc, w: w, up: u, keep: &u.C.Conf.HTTP2.KeepAlive, stats: u.HTTP2Stats()}
 	c.counters = worker.HTTP2Counters(c.stats)
+	c.counters[http2.RxResetNoError] = u.C.Stats.UpstreamRqRxResetNoError
 	c.timer.Handler = c
 	c.h2.Init(true, &u.HTTP2, &w.HTTP2, (*h2ClientEvents)(c))
 	c.readNs = w.Loop.Now()

@@ -295,7 +295,9 @@ func (s *clientStream) broken(code http2.ErrCode, e http2.Err) {
 	series := st.cluster.C.Stats
 	switch r {
 	case reason.UpstreamReset:
-		st.w.Stats.Inc(series.UpstreamRqRxReset)
+		if code != http2.NoError { // else the codec has counted it
+			st.w.Stats.Inc(series.UpstreamRqRxReset)
+		}
 	case reason.UpstreamRefused, reason.UpstreamTermination:
 	default:
 		st.w.Stats.Inc(series.UpstreamRqTxReset)
