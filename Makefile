@@ -83,7 +83,7 @@ peers: ## install the peers that tests and benchmarks use (Debian, root)
 	fi; \
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 		nginx-light libnginx-mod-stream haproxy h2o wrk nghttp2-client apache2-utils hey curl git python3 util-linux \
-		iperf3 redis-server redis-tools postgresql postgresql-client memcached openssh-server openssh-client openssl >/dev/null
+		iperf3 redis-server redis-tools postgresql postgresql-client memcached openssh-server openssh-client openssl chromium >/dev/null
 
 .PHONY: all
 all: lint test race debug allocs ## everything but benchmarks and fuzzing

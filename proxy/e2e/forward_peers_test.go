@@ -3,12 +3,10 @@ package e2e
 import (
 	"bytes"
 	"crypto/sha256"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/cgi"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,27 +15,6 @@ import (
 
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
 )
-
-// webOrigin is a web server of the standard library.
-type webOrigin struct{ *httptest.Server }
-
-// newWebOrigin serves h, with a certificate for a name unless that is empty.
-func newWebOrigin(t testing.TB, h http.Handler, a *harness.Authority, name string) webOrigin {
-	t.Helper()
-	s := httptest.NewUnstartedServer(h)
-	if name == "" {
-		s.Start()
-	} else {
-		s.EnableHTTP2 = true
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{a.Certificate(t, name)}, MinVersion: tls.VersionTLS12}
-		s.StartTLS()
-	}
-	t.Cleanup(s.Close)
-	return webOrigin{s}
-}
-
-func (o webOrigin) Address() string { return o.Listener.Addr().String() }
-func (o webOrigin) Stop()           { o.Close() }
 
 // explicitProxy is a proxy for browsers and tools: absolute URIs and CONNECT, to wherever d says.
 func explicitProxy(t testing.TB, d *harness.DNS, origins ...harness.Origin) *harness.Proxy {
@@ -61,9 +38,9 @@ func TestForwardProxyCurl(t *testing.T) {
 	noOwnProxy(t)
 	harness.NoLeaks(t)
 	d := harness.NewDNS(t)
-	d.Set("one.test", "127.0.0.1")
+	d.Set(acceptOrigin, "127.0.0.1")
 	a := harness.NewAuthority(t)
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := func(w http.ResponseWriter, r *http.Request) {
 		if n, err := strconv.Atoi(r.URL.Query().Get("bytes")); err == nil {
 			_, _ = w.Write(streamBytes(n))
 			return
@@ -71,9 +48,9 @@ func TestForwardProxyCurl(t *testing.T) {
 		sum := sha256.New()
 		n, _ := io.Copy(sum, r.Body)
 		fmt.Fprintf(w, "%s %s %d %x", r.Method, r.Host, n, sum.Sum(nil))
-	})
-	plain, secured := newWebOrigin(t, h, a, ""), newWebOrigin(t, h, a, "one.test")
-	p := explicitProxy(t, d, plain, secured)
+	}
+	plain, secured, h2 := newHTTPOrigin(t, a, overH1, h), newHTTPOrigin(t, a, overH1TLS, h), newHTTPOrigin(t, a, overH2TLS, h)
+	p := explicitProxy(t, d, plain, secured, h2)
 	const size = 5_000_000
 	sent := streamBytes(size)
 	file, got := filepath.Join(t.TempDir(), "sent"), filepath.Join(t.TempDir(), "got")
@@ -88,10 +65,10 @@ func TestForwardProxyCurl(t *testing.T) {
 		name, url string
 		args      []string
 	}{
-		{"absolute URI", "http://" + at("one.test", plain), nil},
-		{"tunnel to http", "http://" + at("one.test", plain), []string{"-p"}},
-		{"https", "https://" + at("one.test", secured), []string{"--http1.1"}},
-		{"HTTP/2 in the tunnel", "https://" + at("one.test", secured), []string{"--http2"}},
+		{"absolute URI", "http://" + at(acceptOrigin, plain), nil},
+		{"tunnel to http", "http://" + at(acceptOrigin, plain), []string{"-p"}},
+		{"https", "https://" + at(acceptOrigin, secured), []string{"--http1.1"}},
+		{"HTTP/2 in the tunnel", "https://" + at(acceptOrigin, h2), []string{"--http2"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			host := row.url[strings.LastIndexByte(row.url, '/')+1:]
@@ -108,12 +85,12 @@ func TestForwardProxyCurl(t *testing.T) {
 			}
 		})
 	}
-	for _, url := range []string{"https://none.test", "https://two.test:" + secured.Address()[len("127.0.0.1:"):]} {
+	for _, url := range []string{"https://none.test", "https://" + at("two.test", secured)} {
 		if out := harness.RunFailing(t, curl, "-sS", "--max-time", "60", "-x", "http://"+p.Addr, url); !strings.Contains(out, "503") {
 			t.Errorf("%s: %s", url, out)
 		}
 	}
-	if p.Stat("dns_cache.names.dns_query_attempt") != 4 { // a name at two ports, and two that do not exist
+	if p.Stat("dns_cache.names.dns_query_attempt") != 5 { // a name at three ports, and two that do not exist
 		t.Errorf("%d queries", p.Stat("dns_cache.names.dns_query_attempt"))
 	}
 }
@@ -148,13 +125,13 @@ func TestForwardProxyGit(t *testing.T) {
 	harness.Run(t, git, "-C", work, "push", "-q", bare, "main")
 
 	d := harness.NewDNS(t)
-	d.Set("git.test", "127.0.0.1")
+	d.Set(acceptOrigin, "127.0.0.1")
 	a := harness.NewAuthority(t)
 	h := &cgi.Handler{Path: backend, Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(bare), "GIT_HTTP_EXPORT_ALL=1"}}
-	plain, secured := newWebOrigin(t, h, a, ""), newWebOrigin(t, h, a, "git.test")
+	plain, secured := newHTTPOrigin(t, a, overH1, h.ServeHTTP), newHTTPOrigin(t, a, overH1TLS, h.ServeHTTP)
 	p := explicitProxy(t, d, plain, secured)
 	options := []string{"-c", "http.proxy=http://" + p.Addr, "-c", "http.sslCAInfo=" + a.File, "-c", "core.autocrlf=false"}
-	for i, url := range []string{"https://" + at("git.test", secured), "http://" + at("git.test", plain)} {
+	for i, url := range []string{"https://" + at(acceptOrigin, secured), "http://" + at(acceptOrigin, plain)} {
 		clone := filepath.Join(root, fmt.Sprint("clone", i))
 		harness.Run(t, git, append(options, "clone", "-q", url+"/repo.git", clone)...)
 		if got := harness.Run(t, git, "-C", clone, "rev-parse", "HEAD"); got != head {

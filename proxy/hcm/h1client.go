@@ -97,6 +97,7 @@ func (a *attempt) requestHead(h *header.Head, end bool) {
 	case h.Transfer == header.Length:
 		f.Transfer, f.Length = header.Length, h.ContentLength
 	case h.Transfer == header.Tunnel:
+		st.webSocketKey(h)
 		a.tunnelFraming(h, &f)
 	case h.Transfer == header.Framed && h.ContentLength >= 0:
 		f.Transfer, f.Length = header.Length, h.ContentLength // the codec it came by sees to the length
@@ -268,6 +269,10 @@ func (a *attempt) readHead(b []byte) (int, bool) {
 		return 0, false
 	}
 	a.seen = 0
+	if st.webSocketRefuted(h) {
+		a.badResponse(http1.ErrUnaskedUpgrade)
+		return len(b), false
+	}
 	a.info.UpstreamHeaderBytesReceived += uint64(n)
 	a.info.UpstreamWireReceived += uint64(n)
 	if h.Status < 200 && h.Transfer != header.Tunnel {

@@ -26,6 +26,8 @@ type tunnel struct {
 	kind tunnelKind
 	// webSocket: the upgrade is to websocket.
 	webSocket bool
+	// keyed: the proxy has made the key of the handshake.
+	keyed bool
 	// body: the request's head declared a body.
 	body bool
 	// bare: a POST without framing, complete unless its route makes a tunnel of it.
@@ -96,6 +98,7 @@ func (st *stream) answersTunnel(h *header.Head) bool {
 func (st *stream) tunnelAnswer(h *header.Head) {
 	if st.tun.kind == upgradeTunnel && h.Status == 101 && !h.Has(header.Upgrade) {
 		h.Add(header.Upgrade, "upgrade", st.req.Get(header.Upgrade))
+		st.webSocketAccept(h)
 	}
 }
 
