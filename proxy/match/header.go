@@ -116,6 +116,11 @@ func (m *Header) Needs() (n Name, ok bool) {
 	return NewName(m.name), true
 }
 
+// Value returns the one value that passes, byte for byte; ok is false when there may be others.
+func (m *Header) Value() (v string, ok bool) {
+	return m.text.value, m.kind == conf.MatchExact && !m.invert && !m.text.fold
+}
+
 // AllHold says whether a head passes all of the list.
 func AllHold(list []Header, h *header.Head, scratch *[]byte) bool {
 	for i := range list {

@@ -34,7 +34,7 @@ type pathIndex struct {
 	nodes []node
 	terms []term
 	// needed are fields without which the conditions of some routes do not hold. A walk looks for each at
-	// most once, however many routes tell tenants apart by it.
+	// most once, however many routes tell tenants apart by it, and reads its value as seldom.
 	needed []match.Name
 	// fold: literals are in lower case and path bytes are folded before they are compared.
 	fold bool
@@ -57,16 +57,21 @@ type node struct {
 type term struct {
 	ordinal uint32
 	kind    conf.PathKind
-	plain   bool  // no conditions besides the path
-	needs   uint8 // place in needed, from 1, of a field the conditions do not hold without; 0: none is known
+	plain   bool   // no conditions besides the path
+	needs   uint8  // place in needed, from 1, of a field the conditions do not hold without; 0: none is known
+	value   uint32 // hash of the value that field has to have; 0: it may be any
 }
 
 // maxNeeded bounds pathIndex.needed by the bits of fieldsSeen. Routes that need further fields are looked
 // at one by one.
 const maxNeeded = 64
 
-// fieldsSeen is what one walk knows of the needed fields, a bit for each.
-type fieldsSeen struct{ asked, there uint64 }
+// fieldsSeen is what one walk knows of the needed fields, a bit for each, and of the value of one.
+type fieldsSeen struct {
+	asked, there uint64
+	valued       uint8  // the field of value, as term.needs has it
+	value        uint32 // hash; 0: there are several, which only the matcher puts together
+}
 
 type literal struct {
 	text  string
@@ -96,9 +101,11 @@ func newPathIndex(routes []Route, fold bool) pathIndex {
 				text = lowerASCII(text)
 			}
 		}
-		byText[text] = append(byText[text], term{
-			ordinal: uint32(i), kind: m.Kind, plain: routes[i].conditions == nil, needs: x.need(routes[i].conditions),
-		})
+		t := term{ordinal: uint32(i), kind: m.Kind, plain: routes[i].conditions == nil}
+		if !t.plain {
+			t.needs, t.value = x.need(routes[i].conditions)
+		}
+		byText[text] = append(byText[text], t)
 	}
 	if len(byText) == 0 {
 		return x
@@ -113,26 +120,38 @@ func newPathIndex(routes []Route, fold bool) pathIndex {
 	return x
 }
 
-// need returns the place of a field that c, which may be nil, cannot hold without; see term.
-func (x *pathIndex) need(c *conditions) uint8 {
-	if c == nil {
-		return 0
-	}
+// need returns what term says of the fields that c cannot hold without: one whose value is known, if there is.
+func (x *pathIndex) need(c *conditions) (needs uint8, value uint32) {
 	for i := range c.headers {
 		n, ok := c.headers[i].Needs()
 		if !ok {
 			continue
 		}
 		at := slices.Index(x.needed, n)
-		if at < 0 && len(x.needed) < maxNeeded {
+		if at < 0 {
+			if len(x.needed) == maxNeeded {
+				continue
+			}
 			at = len(x.needed)
 			x.needed = append(x.needed, n)
 		}
-		if at >= 0 {
-			return uint8(at + 1)
+		if v, ok := c.headers[i].Value(); ok {
+			return uint8(at + 1), hashValue(v)
+		}
+		if needs == 0 {
+			needs = uint8(at + 1)
 		}
 	}
-	return 0
+	return needs, 0
+}
+
+// hashValue is FNV-1a, and never 0. Values that collide cost a comparison.
+func hashValue[T string | []byte](v T) uint32 {
+	h := uint32(2166136261)
+	for i := range len(v) {
+		h = (h ^ uint32(v[i])) * 16777619
+	}
+	return max(h, 1)
 }
 
 // fill makes the node at place the root of literals, which are sorted and share their first depth bytes.
@@ -225,7 +244,8 @@ func (x *pathIndex) match(path []byte, routes []Route, in *Input, best uint32) u
 	return best
 }
 
-// mayHold says whether the field is there that the route's conditions need, if one is known.
+// mayHold says whether the field is there that the route's conditions need, with the value they need, if
+// those are known.
 func (x *pathIndex) mayHold(t *term, h *header.Head, seen *fieldsSeen) bool {
 	if t.needs == 0 {
 		return true
@@ -237,7 +257,23 @@ func (x *pathIndex) mayHold(t *term, h *header.Head, seen *fieldsSeen) bool {
 			seen.there |= bit
 		}
 	}
-	return seen.there&bit != 0
+	if t.value == 0 || seen.there&bit == 0 {
+		return seen.there&bit != 0
+	}
+	if seen.valued != t.needs {
+		seen.valued, seen.value = t.needs, x.valueOf(h, t.needs)
+	}
+	return seen.value == 0 || seen.value == t.value
+}
+
+// valueOf returns fieldsSeen.value of a field that is there.
+func (x *pathIndex) valueOf(h *header.Head, needs uint8) uint32 {
+	n := &x.needed[needs-1]
+	i := h.Find(n.ID, n.Lower)
+	if h.Next(i) >= 0 {
+		return 0
+	}
+	return hashValue(h.Bytes(h.Fields[i].Value))
 }
 
 // child returns the place of the child that c leads to, 0 (the root, no one's child) for none.

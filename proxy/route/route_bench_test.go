@@ -63,6 +63,33 @@ func BenchmarkMatchHosts(b *testing.B) {
 	}
 }
 
+// BenchmarkMatchTenants measures one look-up among routes of one path that a header field tells apart: with
+// no such field, and with one whose value is that of the last route.
+func BenchmarkMatchTenants(b *testing.B) {
+	const size = 100
+	var routes []*conf.Route
+	for i := range size {
+		m := prefix("/")
+		m.Headers = []*conf.HeaderMatcher{{Name: "x-tenant", Value: fmt.Sprintf("tenant-%d", i)}}
+		routes = append(routes, forward("r", m))
+	}
+	table := mustCompile(b, oneHost(append(routes, forward("rest", prefix("/")))...))
+	for name, h := range map[string]*header.Head{
+		"absent": request(b, "GET /items", "accept: */*", "x-other: 1"),
+		"last":   request(b, "GET /items", "accept: */*", fmt.Sprintf("x-tenant: tenant-%d", size-1)),
+	} {
+		b.Run(name, func(b *testing.B) {
+			in := Input{Head: h}
+			b.ReportAllocs()
+			for b.Loop() {
+				if table.Match(&in).Route == nil {
+					b.Fatal("no route")
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkMatchKinds measures one look-up in a table of 1,000 routes of one kind, and 1,000 that are of
 // other paths: what expressions cost, whose literal beginnings are indexed like prefixes.
 func BenchmarkMatchKinds(b *testing.B) {
