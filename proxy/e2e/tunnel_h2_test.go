@@ -248,3 +248,83 @@ func TestTCPCheckDrainCloseOfATunnel(t *testing.T) {
 	}
 	p.WantStats(harness.Stats{"tcp.in.upstream_flush_total": 0, "cluster.origin.http2.pending_send_bytes": 0})
 }
+
+// A server that goes away takes no more tunnels; those there are live on, and new ones use another connection
+// (upgrades.md 7). The connection ends with its last tunnel.
+func TestTCP45GoAwayDuringATunnel(t *testing.T) {
+	o, wires := tunnelServer(t)
+	p := encapsulator(t, o, true, "hostname: h:1")
+	old := p.Dial().Send("old")
+	w := <-wires
+	w.want("head 1 :method=CONNECT :authority=h:1")
+	w.answer(1, false)
+	w.want(`data 1 "old"`)
+	w.must(w.WriteGoAway(1, http2.ErrCodeNo, nil))
+	harness.Eventually(t, "the notice", func() bool { return p.Stat("cluster.origin.upstream_cx_close_notify") == 1 })
+	fresh := p.Dial().Send("new")
+	other := <-wires
+	other.want("head 1 :method=CONNECT :authority=h:1")
+	other.answer(1, false)
+	other.want(`data 1 "new"`)
+	old.Send("and on")
+	w.want(`data 1 "and on"`)
+	w.must(w.WriteData(1, false, []byte("to the old one")))
+	old.WantText("to the old one")
+	old.Finish()
+	w.want(`data 1 "" end`)
+	w.must(w.WriteData(1, true, []byte("bye")))
+	if rest, err := old.Rest(); rest != "bye" || err != nil {
+		t.Errorf("%q, %v", rest, err)
+	}
+	old.Close()
+	w.want("goaway 0 NO_ERROR", "end")
+	other.must(other.WriteData(1, true, []byte("still here")))
+	fresh.WantText("still here").Finish()
+	_ = fresh.WantEnd()
+	fresh.Close()
+	p.AwaitLines(2)
+	p.WantStats(harness.Stats{"cluster.origin.upstream_cx_total": 2, "cluster.origin.upstream_cx_active": 1, "cluster.origin.upstream_rq_active": 0})
+}
+
+// The same for a CONNECT that is passed on.
+func TestUP40GoAwayDuringATunnel(t *testing.T) {
+	o, wires := tunnelServer(t)
+	top := one(o)
+	top.Manager, top.Routes = connectOn, "- match: { connect_matcher: {} }\n  route: { cluster: origin, timeout: 0s }"
+	top.Clusters[0].Fields = h2Cluster
+	p := harness.Start(t, top)
+	ask := func() *harness.Wire {
+		c := harness.DialWire(t, "tcp", p.Addr)
+		c.Send(askConnect)
+		return c
+	}
+	old := ask()
+	w := <-wires
+	if head := w.next(); !strings.HasPrefix(head, "head 1 :method=CONNECT :authority=host.example:443 ") {
+		t.Fatal(head)
+	}
+	w.answer(1, false)
+	old.ReadHead()
+	w.must(w.WriteGoAway(1, http2.ErrCodeNo, nil))
+	harness.Eventually(t, "the notice", func() bool { return p.Stat("cluster.origin.upstream_cx_close_notify") == 1 })
+	fresh := ask()
+	other := <-wires
+	if head := other.next(); !strings.HasPrefix(head, "head 1 :method=CONNECT :authority=host.example:443 ") {
+		t.Fatal(head)
+	}
+	other.answer(1, false)
+	fresh.ReadHead()
+	old.Send("lives on")
+	w.want(`data 1 "lives on"`)
+	w.must(w.WriteData(1, true, nil))
+	_ = old.Conn.(interface{ CloseWrite() error }).CloseWrite()
+	w.want(`data 1 "" end`)
+	old.WantClosed()
+	fresh.Send("as well")
+	other.want(`data 1 "as well"`)
+	fresh.Close() // ends its direction, and the server the other
+	other.want(`data 1 "" end`)
+	other.must(other.WriteData(1, true, nil))
+	p.AwaitLines(2)
+	p.WantStats(harness.Stats{"cluster.origin.upstream_cx_total": 2, "http.in.downstream_cx_upgrades_active": 0})
+}
