@@ -65,3 +65,34 @@ scoped_routes:
 		t.Errorf("log %q", lines)
 	}
 }
+
+// RT-12: a fragment that is a whole value, one of several, and the value of an element's key.
+func TestRT12HowFragmentsAreTaken(t *testing.T) {
+	harness.NoLeaks(t)
+	p := scoped(t, `
+scoped_routes:
+  name: s
+  scope_key_builder:
+    fragments:
+    - header_value_extractor: { name: X-Whole, index: 0 }
+    - header_value_extractor: { name: x-list, element_separator: ";", index: 2 }
+    - header_value_extractor: { name: x-map, element_separator: ",", element: { key: k, separator: ":" } }
+  scoped_route_configurations_list:
+    scoped_route_configurations:
+`+scope("values", "{ string_key: \"a;b\" }, { string_key: c }, { string_key: \"v:w\" }", "")+
+		scope("empty", "{ string_key: \"a;b\" }, { string_key: \"\" }, { string_key: \"\" }", ""))
+	for _, row := range []struct{ want, whole, list, pairs string }{
+		{"values", "a;b", "x;y;c", "j:1,k:v:w,k:z"},
+		{"values", "a;b", "x;y;c;d", ",,k:v:w"},
+		{"-", "a;b", "x;c", "k:v:w"},        // out of range
+		{"-", "a", "x;y;c", "k:v:w"},        // the whole value counts
+		{"-", "a;b", "x;y;c", "K:v:w"},      // keys are told apart by case
+		{"-", "a;b", "x;y;C", "k:v:w"},      // and values
+		{"empty", "a;b", "x;;", "k"},        // a key alone has an empty value
+		{"empty", "a;b", "x;;;z", "k:,k:v"}, // the first one counts
+		{"-", "a;b", "x;;", "j"},            // no such key
+		{"-", "", "x;y;c", "k:v:w"},         // an empty value is none of these
+	} {
+		wantRouted(t, p, "/", row.want, "x-whole: "+row.whole, "X-List: "+row.list, "x-map: "+row.pairs)
+	}
+}

@@ -169,3 +169,29 @@ func TestROUTER48TimersOfUpgradesEndWithTheAnswer(t *testing.T) {
 	w.Close()
 	wantCounts(p, map[string]int64{"upstream_rq_per_try_timeout": 1, "upstream_rq_per_try_idle_timeout": 0, "upstream_rq_timeout": 0, "upstream_rq_retry": 1})
 }
+
+// ROUTER-50: the route's policy stands in the place of its virtual host's, and the header over both, either way.
+func TestROUTER50WhoSaysWhetherToHedge(t *testing.T) {
+	const off = "hedge_policy: { hedge_on_per_try_timeout: false }\n"
+	for _, row := range []struct {
+		title, host, route, field string
+		tries                     int64
+	}{
+		{"nobody", "", "", "x: y", 1},
+		{"the virtual host", hedged, "", "x: y", 2},
+		{"the route", off, hedged, "x: y", 2},
+		{"the route does not", hedged, off, "x: y", 1},
+		{"the header", "", off, "x-envoy-hedge-on-per-try-timeout: true", 2},
+		{"the header does not", hedged, "", "x-envoy-hedge-on-per-try-timeout: false", 1},
+	} {
+		t.Run(row.title, func(t *testing.T) {
+			harness.NoLeaks(t)
+			raw := harness.NewRaw(t, stalls)
+			top := retrying("timeout: 0.4s\n"+row.route+quick("retry_on: connect-failure, per_try_timeout: 0.05s"), raw)
+			top.VirtualHost = row.host
+			p := harness.Start(t, top)
+			ask(t, p, "h", "/a", row.field)
+			wantCounts(p, map[string]int64{"upstream_rq_total": row.tries, "upstream_rq_per_try_timeout": 2 - row.tries})
+		})
+	}
+}
