@@ -47,12 +47,17 @@ func (l *Loop) Dial(s DialSpec, h Handler) *Conn {
 	} else {
 		fd, e = sock.DialTCP(s.Addr, s.Bind)
 	}
-	c := l.newConn(fd, flags)
+	c := l.newConn(max(fd, -1), flags)
 	c.handler = h
 	if s.Network != "unix" {
 		c.remote = s.Addr
 	}
-	if fd < 0 {
+	switch {
+	case fd == sock.NotBound:
+		c.errno = uint16(e)
+		c.end(BindFailed)
+		return c
+	case fd < 0:
 		c.dialFailed(e)
 		return c
 	}

@@ -96,7 +96,7 @@ func TestDialFailures(t *testing.T) {
 		{"a destination no route leads to", engine.DialSpec{Addr: netip.MustParseAddrPort("224.0.0.1:80")}, engine.ConnectUnreachable},
 		{"a foreign local address", engine.DialSpec{
 			Addr: dead, Bind: netip.MustParseAddrPort("192.0.2.1:0"),
-		}, engine.ConnectError},
+		}, engine.BindFailed},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.want == engine.ConnectUnreachable && runtime.GOOS != "linux" {

@@ -44,6 +44,8 @@ const (
 	// Truncated: the peer's FIN came without the Transform's end mark (TLS:
 	// close_notify), so what was received may be cut short by anybody.
 	Truncated
+	// BindFailed: DialSpec.Bind could not be had; see Conn.Err.
+	BindFailed
 )
 
 var reasonNames = [...]string{
@@ -53,7 +55,7 @@ var reasonNames = [...]string{
 	ConnectUnreachable: "ConnectUnreachable", ConnectError: "ConnectError",
 	FDLimit: "FDLimit", IOError: "IOError", LoopStopped: "LoopStopped",
 	HandshakeFailed: "HandshakeFailed", HandshakeTimeout: "HandshakeTimeout", HandshakeShed: "HandshakeShed",
-	TransformFailed: "TransformFailed", Truncated: "Truncated",
+	TransformFailed: "TransformFailed", Truncated: "Truncated", BindFailed: "BindFailed",
 }
 
 // String returns the constant's name.

@@ -116,7 +116,7 @@ func (e *connEvents) OnClosed(ec *engine.Conn, r engine.CloseReason) {
 	p.loop.Disarm(&c.duration)
 	p.o.Breaker.ReleaseConnection()
 	if was == connecting && r != engine.LoopStopped {
-		p.o.Events.OnConnectFailed(r == engine.ConnectTimeout)
+		p.o.Events.OnConnectFailed(r)
 	}
 	p.o.Events.OnDestroyed(Destroyed{
 		Remote:        c.remote || byPeer(r),

@@ -1,6 +1,10 @@
 package pool
 
-import "time"
+import (
+	"time"
+
+	"github.com/sluiceproxy/sluice/engine"
+)
 
 // Breaker bounds connections and waiting requests over all loops; every Try
 // that said yes is followed by exactly one Release. Called on the loop, and on
@@ -25,9 +29,9 @@ type Events interface {
 	OnCreated()
 	// OnConnected says that it is up, and how long that took.
 	OnConnected(took time.Duration)
-	// OnConnectFailed says that it will not come up; timeout when connect_timeout
-	// passed. OnDestroyed follows.
-	OnConnectFailed(timeout bool)
+	// OnConnectFailed says that it will not come up, and why; ConnectTimeout when
+	// connect_timeout passed. OnDestroyed follows.
+	OnConnectFailed(why engine.CloseReason)
 	OnDestroyed(d Destroyed)
 
 	// OnIdleTimeout, OnMaxDuration and OnMaxRequests say why a connection is retired.
@@ -104,15 +108,15 @@ func (unlimited) ReleasePending()         {}
 // discard is the Events of a pool that was given none.
 type discard struct{}
 
-func (discard) OnCreated()                {}
-func (discard) OnConnected(time.Duration) {}
-func (discard) OnConnectFailed(bool)      {}
-func (discard) OnDestroyed(Destroyed)     {}
-func (discard) OnIdleTimeout()            {}
-func (discard) OnMaxDuration()            {}
-func (discard) OnMaxRequests()            {}
-func (discard) OnUnsolicited([]byte)      {}
-func (discard) OnPending()                {}
-func (discard) OnPendingDone()            {}
-func (discard) OnPendingOverflow()        {}
-func (discard) OnConnectionOverflow()     {}
+func (discard) OnCreated()                         {}
+func (discard) OnConnected(time.Duration)          {}
+func (discard) OnConnectFailed(engine.CloseReason) {}
+func (discard) OnDestroyed(Destroyed)              {}
+func (discard) OnIdleTimeout()                     {}
+func (discard) OnMaxDuration()                     {}
+func (discard) OnMaxRequests()                     {}
+func (discard) OnUnsolicited([]byte)               {}
+func (discard) OnPending()                         {}
+func (discard) OnPendingDone()                     {}
+func (discard) OnPendingOverflow()                 {}
+func (discard) OnConnectionOverflow()              {}

@@ -42,7 +42,7 @@ func failureOf(r engine.CloseReason) Failure {
 	switch r {
 	case engine.ConnectTimeout:
 		return ConnectTimeout
-	case engine.FDLimit, engine.HandshakeShed:
+	case engine.FDLimit, engine.HandshakeShed, engine.BindFailed:
 		return LocalConnectFailure
 	}
 	return ConnectFailure

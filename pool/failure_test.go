@@ -54,6 +54,7 @@ func TestFailureOfReasons(t *testing.T) {
 		{engine.PeerReset, ConnectFailure},
 		{engine.ConnectTimeout, ConnectTimeout},
 		{engine.FDLimit, LocalConnectFailure},
+		{engine.BindFailed, LocalConnectFailure},
 	} {
 		if got := failureOf(row.reason); got != row.want {
 			t.Errorf("%v: %v, want %v", row.reason, got, row.want)

@@ -63,9 +63,9 @@ type tally struct {
 
 func (e *tally) OnCreated()                { e.created++ }
 func (e *tally) OnConnected(time.Duration) { e.connected++ }
-func (e *tally) OnConnectFailed(timeout bool) {
+func (e *tally) OnConnectFailed(why engine.CloseReason) {
 	e.failed++
-	if timeout {
+	if why == engine.ConnectTimeout {
 		e.timeouts++
 	}
 }

@@ -248,7 +248,7 @@ func (c *MuxConn) settle(ec *engine.Conn, r engine.CloseReason) {
 	p.streams -= c.streams
 	p.o.Breaker.ReleaseConnection()
 	if was == muxConnecting && r != engine.LoopStopped {
-		p.o.Events.OnConnectFailed(r == engine.ConnectTimeout)
+		p.o.Events.OnConnectFailed(r)
 	}
 	p.o.Events.OnDestroyed(Destroyed{
 		Remote:        c.remote || byPeer(r),

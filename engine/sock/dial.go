@@ -7,9 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// NotBound is in the place of a socket that could not be bound to its local address.
+const NotBound = -2
+
 // DialTCP starts connecting to a, from local unless that is zero. It returns
 // the socket with errno 0 (up at once) or of class InProgress; with any other
-// errno there is no socket. TCP_NODELAY is on.
+// errno there is no socket, and fd is NotBound where it was local that could not be had. TCP_NODELAY is on.
 func DialTCP(a, local netip.AddrPort) (fd int, e syscall.Errno) {
 	if !a.IsValid() {
 		return -1, unix.EINVAL
@@ -25,7 +28,7 @@ func DialTCP(a, local netip.AddrPort) (fd int, e syscall.Errno) {
 	if local.IsValid() {
 		if e = bindLocal(fd, local); e != 0 {
 			Close(fd)
-			return -1, e
+			return NotBound, e
 		}
 	}
 	SetNoDelay(fd, true)

@@ -105,7 +105,9 @@ Besides these, responses are counted by status as they occur: ` + "`cluster.<clu
 and ` + "`external.`" + `. ` + "`remaining_*`" + ` needs track_remaining of the circuit breaker, ` + "`lb_subsets_*`" + ` an
 lb_subset_config with selectors, ` + "`ring_hash_lb.*` and `maglev_lb.*`" + ` that lb_policy, ` + "`upstream_rq_drop_overload`" + ` a
 drop_overloads, ` + "`upstream_rq_timeout_budget_*`" + ` and the sizes of requests and responses (` + "`upstream_rq_headers_size`" + ` and
-those beside it) a track_cluster_stats.
+those beside it) a track_cluster_stats. Of Envoy's names below ` + "`cluster.<cluster>.`" + ` those are left out that only HTTP/3
+(` + "`upstream_cx_http3_total`, `upstream_cx_connect_with_0_rtt`" + `) or a management server (` + "`version`, `update_duration`" + `,
+` + "`config_reload`, `assignment_stale`, `assignment_timeout_received`" + `) would move.
 `)
 	roots := make([]string, 0, len(rows))
 	for root := range rows {

@@ -1,10 +1,11 @@
 package stats
 
 // ClusterStats is cluster.<name>. (clusters.md 9, router.md 11.2). What discovery moves is cold; the
-// rest is moved by the loops. Names that only TLS, HTTP/3, EDS, health checks, outlier detection, retries
-// or internal redirects can move come with those, the HTTP/2 codec's with its first connection
-// (NewClusterHTTP2Stats); subsets and hashing have scopes of their own; the circuit breakers' gauges are
-// computed from the breakers (Registry.GaugeFunc).
+// rest is moved by the loops. Names that only TLS, health checks or outlier detection can move come with
+// those, the HTTP/2 codec's with its first connection (NewClusterHTTP2Stats); subsets and hashing have scopes
+// of their own; the circuit breakers' gauges are computed from the breakers (Registry.GaugeFunc). What only
+// HTTP/3 (upstream_cx_http3_total, upstream_cx_connect_with_0_rtt) or a management server (version,
+// update_duration, config_reload, assignment_stale, assignment_timeout_received) would move is left out.
 type ClusterStats struct {
 	UpstreamCxTotal                     Counter `stat:"upstream_cx_total"`
 	UpstreamCxHTTP1Total                Counter `stat:"upstream_cx_http1_total"`
@@ -45,6 +46,7 @@ type ClusterStats struct {
 	UpstreamRqTxReset             Counter `stat:"upstream_rq_tx_reset"`
 	UpstreamRqRxReset             Counter `stat:"upstream_rq_rx_reset"`
 	LbHealthyPanic                Counter `stat:"lb_healthy_panic"`
+	BindErrors                    Counter `stat:"bind_errors"`
 
 	UpstreamRqMaintenanceMode              Counter `stat:"upstream_rq_maintenance_mode"`
 	UpstreamRqPerTryTimeout                Counter `stat:"upstream_rq_per_try_timeout"`

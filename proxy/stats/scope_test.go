@@ -83,7 +83,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			open: func(r *Registry) { NewClusterStats(r, "a:b") },
 			want: `upstream_cx_{total,http1_total,http2_total,connect_fail,connect_timeout,idle_timeout,max_duration_reached,overflow,pool_overflow,destroy,destroy_local,destroy_remote,destroy_with_active_rq,destroy_local_with_active_rq,destroy_remote_with_active_rq,close_notify,rx_bytes_total,tx_bytes_total,protocol_error,max_requests,none_healthy,connect_attempts_exceeded}
 				upstream_flow_control_{paused_reading_total,resumed_reading_total,backed_up_total,drained_total}
-				membership_change update_{attempt,success,failure,empty,no_rebuild} lb_healthy_panic
+				membership_change update_{attempt,success,failure,empty,no_rebuild} lb_healthy_panic bind_errors
 				upstream_cx_active(g) membership_{total(g),healthy(g),degraded(g),excluded(g)} max_host_weight(g) warming_state(g)
 				upstream_cx_{connect_ms(h),length_ms(h)} upstream_rq_per_cx(h)
 				upstream_rq_{total,active(g),pending_total,pending_active(g),pending_overflow,pending_failure_eject,active_overflow,cancelled,timeout,max_duration_reached,tx_reset,rx_reset,maintenance_mode,per_try_timeout,per_try_idle_timeout,rx_reset_no_error,retry,retry_backoff_exponential,retry_backoff_ratelimited,retry_limit_exceeded,retry_success,retry_overflow}

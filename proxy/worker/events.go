@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/pool"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 )
@@ -53,11 +54,14 @@ func (e *poolEvents) OnConnected(took time.Duration) {
 	s.Record(c.UpstreamCxConnectMs, uint64(took/time.Millisecond))
 }
 
-func (e *poolEvents) OnConnectFailed(timeout bool) {
+func (e *poolEvents) OnConnectFailed(why engine.CloseReason) {
 	s, c := e.series()
 	s.Inc(c.UpstreamCxConnectFail)
-	if timeout {
+	switch why {
+	case engine.ConnectTimeout:
 		s.Inc(c.UpstreamCxConnectTimeout)
+	case engine.BindFailed:
+		s.Inc(c.BindErrors)
 	}
 	e.Load.CxConnectFail++
 }
