@@ -12,6 +12,7 @@ import (
 
 const (
 	internalListenerMessage = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
+	internalUpstreamMessage = "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
 	defaultInternalKiB      = 1024 // buffer_size_kb
 	needsInternal           = "needs envoy.bootstrap.internal_listener among the bootstrap_extensions"
 )

@@ -68,6 +68,11 @@ var listenerSupport = []messageSupport{
 	},
 	{message: onlyRawBuffer},
 	{
+		message: internalUpstreamMessage,
+		fields:  "transport_socket",
+		hints:   map[string]string{"passthrough_metadata": "metadata of hosts is not passed to listeners"},
+	},
+	{
 		message: upstreamProxyMessage,
 		fields:  "config transport_socket",
 		muted:   map[string]string{"tlv_as_pool_key": "no two clients of a TCP proxy share an upstream connection"},

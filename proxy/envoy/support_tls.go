@@ -6,7 +6,7 @@ const (
 	downstreamTLS    = tlsMessages + "DownstreamTlsContext"
 	upstreamTLS      = tlsMessages + "UpstreamTlsContext"
 	secretMessage    = tlsMessages + "Secret"
-	transportSockets = onlyRawBuffer + " " + downstreamTLS + " " + upstreamTLS + " " + upstreamProxyMessage
+	transportSockets = onlyRawBuffer + " " + downstreamTLS + " " + upstreamTLS + " " + upstreamProxyMessage + " " + internalUpstreamMessage
 )
 
 // Reasons shared by the entries below.

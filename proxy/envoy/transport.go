@@ -2,6 +2,7 @@ package envoy
 
 import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/internal_upstream/v3"
 	upstreamv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3" // registers RawBuffer
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -25,6 +26,8 @@ func (c *compiler) downstreamSocket(m *corev3.TransportSocket, at place) *conf.D
 		return out
 	case *tlsv3.UpstreamTlsContext:
 		c.errs.at(here, "is for clusters; a filter chain has a DownstreamTlsContext")
+	case *internalv3.InternalUpstreamTransport:
+		c.errs.at(here, "is for clusters")
 	case *upstreamv3.ProxyProtocolUpstreamTransport:
 		c.errs.at(here, "is for clusters; the listener filter envoy.filters.listener.proxy_protocol reads PROXY headers")
 	}
@@ -48,6 +51,12 @@ func (c *compiler) upstreamSocket(m *corev3.TransportSocket, at place) (*conf.Up
 			c.repack(m, config, here)
 		}
 		return inner, c.upstreamProxyProtocol(config, here)
+	case *internalv3.InternalUpstreamTransport: // passes nothing on, so it is the socket within
+		tls, proxy := c.upstreamSocket(config.GetTransportSocket(), here.field("transport_socket"))
+		if tls != nil {
+			c.repack(m, config, here)
+		}
+		return tls, proxy
 	}
 	return nil, nil
 }
