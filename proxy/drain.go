@@ -97,8 +97,8 @@ type ListenerDrain struct {
 	InboundOnly bool
 }
 
-// DrainListeners takes listeners out of service while the server goes on. Requests under way are
-// never cut.
+// DrainListeners takes listeners out of service while the server goes on, but for internal ones. Requests
+// under way are never cut.
 func (s *Server) DrainListeners(d ListenerDrain) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +107,7 @@ func (s *Server) DrainListeners(d ListenerDrain) {
 	}
 	var all []*activeListener
 	for _, l := range s.listeners {
-		if d.InboundOnly && l.conf.TrafficDirection != conf.TrafficInbound {
+		if d.InboundOnly && l.conf.TrafficDirection != conf.TrafficInbound || l.internal() {
 			continue
 		}
 		l.draining = true
@@ -132,10 +132,11 @@ func (s *Server) DrainListeners(d ListenerDrain) {
 	})
 }
 
-// stopListening closes the sockets of listeners that stay in the configuration. Needs mu.
+// stopListening closes the sockets of listeners that stay in the configuration. Needs mu. Internal ones have none
+// and go on: what is under way on the others may need them yet.
 func (s *Server) stopListening(all []*activeListener) {
 	for _, l := range all {
-		if !l.stopped {
+		if !l.stopped && !l.internal() {
 			l.stopped = true
 			l.close()
 			s.manager.ListenerStopped.Inc()

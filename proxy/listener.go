@@ -28,6 +28,9 @@ type activeListener struct {
 	stopped   bool // stopListening closed the sockets
 }
 
+// internal says whether only this proxy's own clusters connect to the listener.
+func (l *activeListener) internal() bool { return l.conf.Addresses[0].Internal != "" }
+
 // statName is how a listener is called in statistics: stat_prefix, else its address with ':' as '_'
 // (OP-13), or the name of an internal one.
 func statName(l *conf.Listener) string {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/sluiceproxy/sluice/proxy"
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
 )
 
@@ -327,6 +329,29 @@ func TestUP63Reload(t *testing.T) {
 	for _, c := range []interface{ Close() error }{first, second, third, fourth} {
 		_ = c.Close()
 	}
+}
+
+// UP-63: a server that drains finishes what its clients have under way, though it takes a new connection to an
+// internal listener.
+func TestUP63Drain(t *testing.T) {
+	o := harness.NewOrigin(t, "a")
+	top := harness.Topology{Clusters: []harness.Cluster{innerCluster(), {Name: "origin", Origins: []harness.Origin{o}}}}
+	p := startInner(t, top, innerHTTP("inner", "origin", "", ""))
+	p.Server.DrainListeners(proxy.ListenerDrain{Graceful: true, SkipExit: true}) // leaves the internal one as it is
+	busy, idle := harness.Dial(t, p.Addr), harness.Dial(t, p.Addr)
+	idle.Get("/").Want(200, "hello from a\n")
+	idle = harness.Dial(t, p.Addr)
+	busy.Send("GET /delay/700 HTTP/1.1\r\nHost: test\r\n\r\n")
+	harness.Eventually(t, "the request to be there", func() bool { return p.Stat("http.inner.downstream_rq_active") == 1 })
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		p.Server.Drain(context.Background())
+	}()
+	harness.Eventually(t, "the drain", func() bool { return p.Server.State() == proxy.Draining })
+	idle.Get("/").Want(200, "hello from a\n")
+	busy.Read("GET").Want(200, "delayed 700\n")
+	<-over
 }
 
 // UP-63: WebSocket through an internal listener, relayed on both sides of it.
