@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/sluiceproxy/sluice/proxy/cluster"
 	"github.com/sluiceproxy/sluice/proxy/conf"
@@ -14,6 +15,10 @@ import (
 
 // addressJSON is a core.v3.Address.
 func addressJSON(addr string) map[string]any {
+	if internal, ok := strings.CutPrefix(addr, "envoy://"); ok {
+		name, id, _ := strings.Cut(internal, "/")
+		return map[string]any{"envoy_internal_address": map[string]any{"server_listener_name": name, "endpoint_id": id}}
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return map[string]any{"pipe": map[string]any{"path": addr}}
