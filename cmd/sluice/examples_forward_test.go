@@ -35,7 +35,9 @@ func TestExampleForwardProxy(t *testing.T) {
 	}
 	// The origins of this test are on this machine, and not at port 443.
 	const loopback, elsewhere = "127.0.0.0, prefix_len: 8", "192.0.2.0, prefix_len: 24"
-	open := runExample(t, "forward-proxy.yaml", loopback, elsewhere, `suffix: ":443"`, `suffix: ":`+port(secured)+`"`)
+	// Each on a port of its own: two on the example's would share its connections out between them.
+	const fixed, anyPort = "address: 127.0.0.1, port_value: 10000", "address: 0.0.0.0, port_value: 10000"
+	open := runExample(t, "forward-proxy.yaml", fixed, anyPort, loopback, elsewhere, `suffix: ":443"`, `suffix: ":`+port(secured)+`"`)
 	for _, to := range []string{"http://localhost:" + port(plain), "https://localhost:" + port(secured)} {
 		for range 2 {
 			resp, body, err := ask(open, to)
@@ -47,7 +49,7 @@ func TestExampleForwardProxy(t *testing.T) {
 	if _, _, err := ask(open, "https://localhost:"+port(plain)); err == nil || !strings.Contains(err.Error(), "Not Found") {
 		t.Errorf("a tunnel to another port: %v", err)
 	}
-	closed := runExample(t, "forward-proxy.yaml")
+	closed := runExample(t, "forward-proxy.yaml", fixed, anyPort)
 	for _, to := range []string{"http://localhost:" + port(plain), "http://127.0.0.1:9901", "http://169.254.169.254", "http://[::1]:9901", "http://10.1.2.3", "http://[::ffff:127.0.0.1]:9901"} {
 		if resp, body, err := ask(closed, to); err != nil || resp.StatusCode != 503 || body != "DNS resolution failure" {
 			t.Errorf("%s: %v %q %v", to, resp, body, err)
