@@ -108,6 +108,19 @@ func (l *Loop) shutDown() {
 	l.poller.Stop()
 }
 
+// EachConn calls f with every open connection of the loop and its handler. f must not open or close any.
+// Cold: O(descriptors).
+func (l *Loop) EachConn(f func(c *Conn, h Handler)) {
+	for _, c := range l.slots {
+		if c != nil {
+			f(c, c.handler)
+		}
+	}
+	for _, m := range l.memories {
+		f(m.conn, m.conn.handler)
+	}
+}
+
 func (c *Conn) resetStopped() {
 	if c.flags&fConnecting == 0 {
 		c.resetOnClose()

@@ -83,6 +83,9 @@ func (e *connEvents) OnData(ec *engine.Conn, view []byte) int {
 	return n
 }
 
+// PoolEvents returns who hears of the pool whose connection it is.
+func (e *connEvents) PoolEvents() Events { return (*Conn)(e).pool.o.Events }
+
 // OnReadClosed closes an idle connection: the origin will not answer on it.
 func (e *connEvents) OnReadClosed(ec *engine.Conn) {
 	c := (*Conn)(e)

@@ -278,6 +278,9 @@ func (t *Tunnel) watch() {
 }
 
 // OnTimer closes an idle tunnel, or waits on when bytes have moved.
+// RelayOwner returns whose tunnel it is that handles a connection.
+func (e ends) RelayOwner() Owner { return e.t.owner }
+
 func (e ends) OnTimer(*wheel.Timer) {
 	t := e.t
 	d := t.bound()

@@ -6,6 +6,7 @@ import (
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/streaminfo"
+	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 // accepted is what a downstream connection is whatever it speaks. Loop-owned, part of a serverConn or
@@ -51,6 +52,11 @@ func (s *accepted) charge() {
 	s.a.w.Stats.Add(s.stats.DownstreamCxRxBytesTotal, rx-s.chargedRx)
 	s.a.w.Stats.Add(s.stats.DownstreamCxTxBytesTotal, tx-s.chargedTx)
 	s.chargedRx, s.chargedTx = rx, tx
+}
+
+// CountBuffers implements worker.BufferCounter.
+func (s *accepted) CountBuffers(c *engine.Conn, b *worker.Buffers) {
+	b.Add(s.stats.DownstreamCxRxBytesBuffered, s.stats.DownstreamCxTxBytesBuffered, c.Kept(), c.Buffered())
 }
 
 // linger ends the connection in order: what is unsent goes, then the client has delayed_close_timeout

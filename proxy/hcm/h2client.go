@@ -295,6 +295,9 @@ func (c *h2Client) open(a *attempt) {
 	}
 }
 
+// CountBuffers implements worker.BufferCounter.
+func (c *h2Client) CountBuffers(ec *engine.Conn, b *worker.Buffers) { c.up.CountBuffers(ec, b) }
+
 // charge counts the connection's bytes since the last time.
 func (c *h2Client) charge() {
 	rx, tx := c.mc.BytesRead(), c.mc.BytesWritten()

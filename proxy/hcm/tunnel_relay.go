@@ -102,6 +102,16 @@ type relayOwner relayed
 
 var _ relay.Owner = (*relayOwner)(nil)
 
+// CountBuffers implements worker.BufferCounter: what the relay has taken and not delivered waits to be written.
+func (o *relayOwner) CountBuffers(c *engine.Conn, b *worker.Buffers) {
+	up, down := o.t.Pending()
+	if o.s != nil && c == o.s.c {
+		b.Add(o.s.stats.DownstreamCxRxBytesBuffered, o.s.stats.DownstreamCxTxBytesBuffered, c.Kept(), down)
+		return
+	}
+	b.Add(o.up.C.Stats.UpstreamCxRxBytesBuffered, o.up.C.Stats.UpstreamCxTxBytesBuffered, c.Kept(), up)
+}
+
 // OnRelayPaused counts that one side is not read since the other takes no more.
 func (o *relayOwner) OnRelayPaused(_ *relay.Tunnel, up bool) {
 	if st := o.st; st != nil && up {

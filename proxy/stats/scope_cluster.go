@@ -62,9 +62,12 @@ type ClusterStats struct {
 	UpstreamInternalRedirectSucceededTotal Counter `stat:"upstream_internal_redirect_succeeded_total"`
 	UpstreamInternalRedirectFailedTotal    Counter `stat:"upstream_internal_redirect_failed_total"`
 
-	UpstreamCxActive        Gauge `stat:"upstream_cx_active"`
-	UpstreamRqActive        Gauge `stat:"upstream_rq_active"`
-	UpstreamRqPendingActive Gauge `stat:"upstream_rq_pending_active"`
+	UpstreamCxActive Gauge `stat:"upstream_cx_active"`
+	// Those buffered are summed up when they are read; see worker.BufferCounter.
+	UpstreamCxRxBytesBuffered Gauge `stat:"upstream_cx_rx_bytes_buffered"`
+	UpstreamCxTxBytesBuffered Gauge `stat:"upstream_cx_tx_bytes_buffered"`
+	UpstreamRqActive          Gauge `stat:"upstream_rq_active"`
+	UpstreamRqPendingActive   Gauge `stat:"upstream_rq_pending_active"`
 
 	UpstreamCxConnectMs Histogram `stat:"upstream_cx_connect_ms,ms"`
 	UpstreamCxLengthMs  Histogram `stat:"upstream_cx_length_ms,ms"`

@@ -54,7 +54,10 @@ type HTTPStats struct {
 	DownstreamCxHTTP1Active Gauge `stat:"downstream_cx_http1_active"`
 	DownstreamCxHTTP2Active Gauge `stat:"downstream_cx_http2_active"`
 	DownstreamCxSslActive   Gauge `stat:"downstream_cx_ssl_active"`
-	DownstreamRqActive      Gauge `stat:"downstream_rq_active"`
+	// Those buffered are summed up when they are read; see worker.BufferCounter.
+	DownstreamCxRxBytesBuffered Gauge `stat:"downstream_cx_rx_bytes_buffered"`
+	DownstreamCxTxBytesBuffered Gauge `stat:"downstream_cx_tx_bytes_buffered"`
+	DownstreamRqActive          Gauge `stat:"downstream_rq_active"`
 
 	DownstreamCxLengthMs Histogram `stat:"downstream_cx_length_ms,ms"`
 	DownstreamRqTime     Histogram `stat:"downstream_rq_time,ms"`

@@ -60,7 +60,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 				downstream_flow_control_{paused_reading_total,resumed_reading_total}
 				downstream_cx_upgrades_total downstream_cx_upgrades_active(g)
 				downstream_rq_{total,http1_total,http2_total,completed,1xx,2xx,3xx,4xx,5xx,rx_reset,tx_reset,response_before_rq_complete,non_relative_path,ws_on_non_ws_route,idle_timeout,header_timeout,timeout,max_duration_reached,failed_path_normalization,redirected_with_normalized_path,too_many_premature_resets,too_large} rs_too_large
-				downstream_cx_{active(g),http1_active(g),http2_active(g),ssl_active(g),length_ms(h)} downstream_rq_{active(g),time(h)}
+				downstream_cx_{rx_bytes_buffered(g),tx_bytes_buffered(g),active(g),http1_active(g),http2_active(g),ssl_active(g),length_ms(h)} downstream_rq_{active(g),time(h)}
 				no_{route,cluster} rq_{redirect,direct_response,total,reset_after_downstream_response_started,shadowed,shadow_overflow}
 				passthrough_internal_redirect_{bad_location,unsafe_scheme,too_many_redirects,no_route,predicate}`,
 			rooted: "http1.{dropped_headers_with_underscores,requests_rejected_with_underscores_in_headers}",
@@ -84,7 +84,7 @@ func TestScopesHaveExactlyEnvoysNames(t *testing.T) {
 			want: `upstream_cx_{total,http1_total,http2_total,connect_fail,connect_timeout,idle_timeout,max_duration_reached,overflow,pool_overflow,destroy,destroy_local,destroy_remote,destroy_with_active_rq,destroy_local_with_active_rq,destroy_remote_with_active_rq,close_notify,rx_bytes_total,tx_bytes_total,protocol_error,max_requests,none_healthy,connect_attempts_exceeded}
 				upstream_flow_control_{paused_reading_total,resumed_reading_total,backed_up_total,drained_total}
 				membership_change update_{attempt,success,failure,empty,no_rebuild} lb_healthy_panic bind_errors
-				upstream_cx_active(g) membership_{total(g),healthy(g),degraded(g),excluded(g)} max_host_weight(g) warming_state(g)
+				upstream_cx_{active(g),rx_bytes_buffered(g),tx_bytes_buffered(g)} membership_{total(g),healthy(g),degraded(g),excluded(g)} max_host_weight(g) warming_state(g)
 				upstream_cx_{connect_ms(h),length_ms(h)} upstream_rq_per_cx(h)
 				upstream_rq_{total,active(g),pending_total,pending_active(g),pending_overflow,pending_failure_eject,active_overflow,cancelled,timeout,max_duration_reached,tx_reset,rx_reset,maintenance_mode,per_try_timeout,per_try_idle_timeout,rx_reset_no_error,retry,retry_backoff_exponential,retry_backoff_ratelimited,retry_limit_exceeded,retry_success,retry_overflow}
 				retry_or_shadow_abandoned upstream_internal_redirect_{succeeded_total,failed_total}`,

@@ -4,12 +4,21 @@ import (
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/relay"
 	"github.com/sluiceproxy/sluice/proxy/reason"
+	"github.com/sluiceproxy/sluice/proxy/worker"
 )
 
 // owner is a session as its relay sees it.
 type owner session
 
 var _ relay.Owner = (*owner)(nil)
+
+// CountBuffers implements worker.BufferCounter for the upstream connection; charge does it for the other.
+func (o *owner) CountBuffers(c *engine.Conn, b *worker.Buffers) {
+	if c != o.c {
+		up, _ := o.relay.Pending()
+		b.Add(o.upstream.C.Stats.UpstreamCxRxBytesBuffered, o.upstream.C.Stats.UpstreamCxTxBytesBuffered, c.Kept(), up)
+	}
+}
 
 // OnRelayPaused counts that one side is not read since the other takes no more (TCP-54).
 func (o *owner) OnRelayPaused(_ *relay.Tunnel, up bool) {

@@ -260,6 +260,9 @@ func (c *Conn) moveToEnd(s *Stream) {
 	}
 }
 
+// CountBuffers implements worker.BufferCounter.
+func (c *Conn) CountBuffers(ec *engine.Conn, b *worker.Buffers) { c.up.CountBuffers(ec, b) }
+
 // charge counts the connection's bytes since the last time.
 func (c *Conn) charge() {
 	rx, tx := c.mc.BytesRead(), c.mc.BytesWritten()

@@ -52,6 +52,7 @@ type Worker struct {
 	conns     obj.List[pool.Conn]
 	extras    []*streaminfo.Extra
 	settlers  []Settler
+	buffers   Buffers
 	held      held
 	gathered  gathered
 	wish      []byte // the key of the wish at hand
@@ -259,6 +260,7 @@ func (w *Worker) Settle() {
 	for _, s := range w.settlers {
 		s.Settle()
 	}
+	w.settleBuffers()
 }
 
 // Shadow returns a worker on the same loop that counts nowhere, to find out what would be done. It is for
