@@ -224,6 +224,24 @@ func TestDNSCacheFailures(t *testing.T) {
 	}
 }
 
+// When a name is looked up again: after its time to live, dns_min_refresh_rate at least, or dns_refresh_rate when
+// nobody said one.
+func TestDNSCacheRefresh(t *testing.T) {
+	z := new(zone)
+	z.set("short.test/4", time.Second, "10.0.0.1")
+	z.set("long.test/4", 7*time.Minute, "10.0.0.1")
+	z.set("none.test/4", 0, "10.0.0.1")
+	m, _ := managed(t, z, Options{})
+	apply(t, m, forwardConf("a", func(c *conf.DNSCache) { c.MinRefreshRate = 20 * time.Second }))
+	d := lookup(m, "a").Cache()
+	for name, want := range map[string]time.Duration{"short.test": 20 * time.Second, "long.test": 7 * time.Minute, "none.test": time.Minute, "fails.test": time.Minute} {
+		n := &dnsName{key: name + ":80", host: name, port: 80}
+		if again, stays := d.attempt(n, &backoff{conf: &d.conf.DNSOptions}); again != want || !stays {
+			t.Errorf("%s: again after %v, %t, want %v", name, again, stays, want)
+		}
+	}
+}
+
 // A name that waits for its turn longer than dns_query_timeout fails, too.
 func TestDNSCacheTurns(t *testing.T) {
 	z := new(zone)

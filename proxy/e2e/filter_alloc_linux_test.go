@@ -80,11 +80,20 @@ func TestFilterChainsDoNotAllocate(t *testing.T) {
 		{"local_ratelimit", httpFilter("limit", "local_ratelimit.v3.LocalRateLimit", "stat_prefix: l\ntoken_bucket: { max_tokens: 4000000000, fill_interval: 1s }\nenable_x_ratelimit_headers: DRAFT_VERSION_03\nrate_limits: [{ actions: [{ remote_address: {} }] }]\n"+all)},
 		{"header_mutation", httpFilter("mutate", "header_mutation.v3.HeaderMutation", `mutations: { request_mutations: [{ append: { header: { key: x-a, value: "%PROTOCOL%" } } }] }`)},
 		{"rbac", httpFilter("rbac", "rbac.v3.RBAC", "rules: { action: DENY, policies: { p: { permissions: [{ url_path: { path: { exact: /no } } }], principals: [{ any: true }] } } }\nshadow_rules: { policies: { p: { permissions: [{ any: true }], principals: [{ any: true }] } } }")},
+		{"dynamic_forward_proxy", "in forwarding"},
 		{"health_check", httpFilter("health", "health_check.v3.HealthCheck", "pass_through_mode: true\nheaders: [{ name: x-h, present_match: true }]")},
 	} {
 		t.Run(row.title, func(t *testing.T) {
-			top := one(harness.NewOrigin(t, "a"))
+			o := harness.NewOrigin(t, "a")
+			top := one(o)
 			top.HTTPFilters = row.filters
+			if row.title == "dynamic_forward_proxy" {
+				d := harness.NewDNS(t)
+				d.Set("one.test", "127.0.0.1")
+				top = forwarding(dnsCache(d), o)
+				top.HTTPFilters = forwardFilter(dnsCache(d), "save_upstream_address: true")
+				top.VirtualHost = "typed_per_filter_config: { " + perRoute(forwardName, "dynamic_forward_proxy.v3.PerRouteConfig", `host_rewrite_literal: "`+at("one.test", o)+`"`) + " }"
+			}
 			if row.title == "cors" {
 				top.VirtualHost = "typed_per_filter_config: { " + perRoute("cors", "cors.v3.CorsPolicy", "allow_origin_string_match: [{ exact: o }]") + " }"
 			}

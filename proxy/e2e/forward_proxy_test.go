@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
+	"github.com/sluiceproxy/sluice/proxy/streaminfo"
 )
 
 // A request goes to the name it asks for; names share nothing but the cache. Names that do not exist are
@@ -33,11 +35,12 @@ func TestForwardProxyGoesToTheAuthority(t *testing.T) {
 		"dns_cache.names.dns_query_attempt": 3, "dns_cache.names.dns_query_success": 3, "dns_cache.names.host_added": 3, "dns_cache.names.host_address_changed": 3,
 		"dns_cache.names.num_hosts": 3, "cluster.origin.upstream_cx_total": 3, "dns_cache.names.circuit_breakers.rq_pending_remaining": 1024,
 	})
+	lines := 12 // of the requests until now
 	for range 2 {
 		for _, row := range []struct{ name, why string }{{"none.test", "no_addresses"}, {"empty.test", "no_addresses"}, {"a..b", "invalid_host"}} {
-			lines := len(p.Lines())
 			wantReply(t, w.Do(getFrom(row.name)), 503, "DNS resolution failure")
-			if got := p.AwaitLines(lines + 1)[lines]; got != "503 DF dns_resolution_failure{"+row.why+"} GET /path" {
+			lines++
+			if got := p.AwaitLines(lines)[lines-1]; got != "503 DF dns_resolution_failure{"+row.why+"} GET /path" {
 				t.Errorf("%s: %s", row.name, got)
 			}
 		}
@@ -232,6 +235,45 @@ func wantReply(t testing.TB, m *harness.Message, status int, body string) {
 	t.Helper()
 	if m.Status() != status || string(m.Body) != body {
 		t.Errorf("want %d %q, got %s\n%s", status, body, m.Head(), m.Body)
+	}
+}
+
+// allow_dynamic_host_from_filter_state: what a network filter has found goes before the authority.
+func TestForwardProxyHostFromState(t *testing.T) {
+	harness.NoLeaks(t)
+	d := harness.NewDNS(t)
+	d.Set("one.test", "127.0.0.1")
+	for _, row := range []struct {
+		allowed         bool
+		host, port, ask string // "PORT" is the origin's
+		status          int
+	}{
+		{true, "One.Test", "PORT", "nowhere.test", 200},
+		{true, "one.test:PORT", "", "nowhere.test", 200},
+		{true, "", "PORT", "one.test", 200},
+		{true, "", "", "one.test:PORT", 200},
+		{false, "one.test:PORT", "", "nowhere.test", 503},
+	} {
+		a := harness.NewRecorder(t, named("a"))
+		real := func(text string) string { return strings.Replace(text, "PORT", at("", a)[1:], 1) }
+		top := forwarding(dnsCache(d), a)
+		top.HTTPFilters = forwardFilter(dnsCache(d), fmt.Sprintf("allow_dynamic_host_from_filter_state: %t", row.allowed))
+		log := t.TempDir() + "/log"
+		c := harness.Load(t, top.YAML(log))
+		set := &conf.SetFilterState{}
+		for key, value := range map[string]string{streaminfo.KeyUpstreamDynamicHost: row.host, streaminfo.KeyUpstreamDynamicPort: row.port} {
+			if value != "" {
+				set.OnNewConnection = append(set.OnNewConnection, conf.FilterStateValue{Key: key, Format: &conf.Format{Text: real(value)}})
+			}
+		}
+		chain := c.Listeners[0].FilterChains[0]
+		chain.Filters = append(chain.Filters, conf.NetworkFilter{Name: "state", SetFilterState: set})
+		p := harness.StartConf(t, c, 1, log, a)
+		w := harness.DialWire(t, "tcp", p.Addr)
+		if m := w.Do(getFrom(real(row.ask))); m.Status() != row.status {
+			t.Errorf("%+v: %s", row, m.Head())
+		}
+		w.Close()
 	}
 }
 
