@@ -5,9 +5,7 @@ import (
 	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/engine"
 	"github.com/sluiceproxy/sluice/engine/mailbox"
-	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/pool"
-	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/reason"
 	"github.com/sluiceproxy/sluice/proxy/secure"
 	"github.com/sluiceproxy/sluice/proxy/stats"
@@ -30,11 +28,10 @@ import (
 //	FIN, reset                every stream fails (UC), closed
 //	PING not answered         every stream fails (UC), closed
 type h2Client struct {
-	h2   http2.Conn
-	mc   *pool.MuxConn // nil once the connection is closed
-	w    *worker.Worker
-	up   *worker.Upstream
-	keep *conf.HTTP2KeepAlive
+	h2 http2.Conn
+	mc *pool.MuxConn // nil once the connection is closed
+	w  *worker.Worker
+	up *worker.Upstream
 
 	stats    *stats.HTTP2Stats
 	counters [http2.NumCounters]stats.Counter
@@ -55,12 +52,7 @@ type h2Client struct {
 	// stopped: the connection is being closed. away: the peer has sent GOAWAY.
 	stopped, away bool
 
-	readNs   int64 // when the peer was last heard
-	pings    uint64
-	timer    wheel.Timer
-	settings int64 // when the peer must have acknowledged our settings; 0: it has
-	ping     int64 // when the next PING is due; 0: none is
-	pong     int64 // when the answer to the last one is; 0: it has come
+	watch worker.HTTP2Watch
 
 	chargedRx, chargedTx uint64
 }
@@ -71,15 +63,11 @@ type h2Sessions struct{}
 // NewSession begins HTTP/2 on a connection. What it sends first goes out with the first requests.
 func (h2Sessions) NewSession(e *worker.Endpoint, mc *pool.MuxConn) pool.Session {
 	u, w := e.Upstream(), e.Worker()
-	c := &h2Client{mc: mc, w: w, up: u, keep: &u.C.Conf.HTTP2.KeepAlive, stats: u.HTTP2Stats()}
+	c := &h2Client{mc: mc, w: w, up: u, stats: u.HTTP2Stats()}
 	c.counters = worker.HTTP2Counters(c.stats)
 	c.counters[http2.RxResetNoError] = u.C.Stats.UpstreamRqRxResetNoError
-	c.timer.Handler = c
 	c.h2.Init(true, &u.HTTP2, &w.HTTP2, (*h2ClientEvents)(c))
-	c.readNs = w.Loop.Now()
-	c.settings = c.readNs + int64(settingsTimeout)
-	c.planPing()
-	c.arm()
+	c.watch.Start((*watchedClient)(c), &c.h2, u)
 	c.schedule()
 	return c
 }
@@ -92,8 +80,7 @@ func (c *h2Client) OnData(_ *engine.Conn, view []byte) int {
 	if c.stopped {
 		return len(view)
 	}
-	c.readNs = c.w.Loop.Now()
-	c.h2.NowNs = c.readNs
+	c.watch.Heard()
 	c.holding = true
 	n, e := c.h2.Feed(view)
 	if c.failed == http2.OK {
@@ -235,7 +222,7 @@ func (c *h2Client) OnWritable(*engine.Conn) {
 
 // OnClosed is the end of the connection. Streams whose response is whole and waits for its client go on.
 func (c *h2Client) OnClosed(_ *engine.Conn, r engine.CloseReason) {
-	c.w.Loop.Disarm(&c.timer)
+	c.watch.Stop()
 	c.charge()
 	mc := c.mc
 	c.mc, c.stopped = nil, true
@@ -282,7 +269,7 @@ func (c *h2Client) open(a *attempt) {
 	}
 	c.first = s
 	c.w.Stats.GaugeAdd(c.stats.StreamsActive, 1)
-	c.pingBefore()
+	c.watch.BeforeStream()
 	a.info.UpstreamConnectionID = c.mc.ID()
 	a.info.UpstreamLocal = c.mc.LocalAddr()
 	if x := c.mc.Security(); x != nil {
@@ -297,6 +284,18 @@ func (c *h2Client) open(a *attempt) {
 
 // CountBuffers implements worker.BufferCounter.
 func (c *h2Client) CountBuffers(ec *engine.Conn, b *worker.Buffers) { c.up.CountBuffers(ec, b) }
+
+// watchedClient is an h2Client as its watch sees it.
+type watchedClient h2Client
+
+// Stopped implements worker.HTTP2Watched.
+func (x *watchedClient) Stopped() bool { return x.stopped }
+
+// Wrote implements worker.HTTP2Watched.
+func (x *watchedClient) Wrote() { (*h2Client)(x).wrote() }
+
+// Abandon implements worker.HTTP2Watched.
+func (x *watchedClient) Abandon() { (*h2Client)(x).abandon() }
 
 // charge counts the connection's bytes since the last time.
 func (c *h2Client) charge() {

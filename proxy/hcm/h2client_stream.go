@@ -440,7 +440,7 @@ func (e *h2ClientEvents) OnSettings() {
 }
 
 // OnPong ends the wait for a PING's answer.
-func (e *h2ClientEvents) OnPong(payload uint64) { (*h2Client)(e).answered(payload) }
+func (e *h2ClientEvents) OnPong(payload uint64) { e.watch.Answered(payload) }
 
 // OnCount counts.
 func (e *h2ClientEvents) OnCount(n http2.Counter) { e.w.Stats.Inc(e.counters[n]) }

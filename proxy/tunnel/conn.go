@@ -1,14 +1,10 @@
 package tunnel
 
 import (
-	"time"
-
 	"github.com/sluiceproxy/sluice/codec/header"
 	"github.com/sluiceproxy/sluice/codec/http2"
 	"github.com/sluiceproxy/sluice/engine"
-	"github.com/sluiceproxy/sluice/engine/wheel"
 	"github.com/sluiceproxy/sluice/pool"
-	"github.com/sluiceproxy/sluice/proxy/conf"
 	"github.com/sluiceproxy/sluice/proxy/stats"
 	"github.com/sluiceproxy/sluice/proxy/worker"
 )
@@ -16,8 +12,6 @@ import (
 const (
 	// spillBytes is when output is written before the end of the batch.
 	spillBytes = 32 << 10
-	// settingsTimeout is how long a server may take to acknowledge our SETTINGS (HC-70).
-	settingsTimeout = 10 * time.Second
 	// maxWindow bounds what one tunnel may have on its way to a client that does not read.
 	maxWindow = 1 << 20
 )
@@ -35,7 +29,6 @@ type Conn struct {
 	mc       *pool.MuxConn // nil once the connection is closed
 	w        *worker.Worker
 	up       *worker.Upstream
-	keep     *conf.HTTP2KeepAlive
 	stats    *stats.HTTP2Stats
 	counters [http2.NumCounters]stats.Counter
 	head     header.Head // of the response being decoded
@@ -45,10 +38,7 @@ type Conn struct {
 
 	holding, scheduled, spilling, stopped, away bool
 
-	readNs               int64
-	pings                uint64
-	timer                wheel.Timer
-	settings, ping, pong int64 // deadlines; 0: none
+	watch worker.HTTP2Watch
 
 	chargedRx, chargedTx uint64
 }
@@ -59,15 +49,11 @@ type Sessions struct{}
 // NewSession begins HTTP/2 on a connection.
 func (Sessions) NewSession(e *worker.Endpoint, mc *pool.MuxConn) pool.Session {
 	u, w := e.Upstream(), e.Worker()
-	c := &Conn{mc: mc, w: w, up: u, o: u.HTTP2, keep: &u.C.Conf.HTTP2.KeepAlive, stats: u.HTTP2Stats()}
+	c := &Conn{mc: mc, w: w, up: u, o: u.HTTP2, stats: u.HTTP2Stats()}
 	c.o.InitialStreamWindow = min(c.o.InitialStreamWindow, max(maxWindow, 65535))
 	c.counters = worker.HTTP2Counters(c.stats)
-	c.timer.Handler = (*connTimer)(c)
 	c.h2.Init(true, &c.o, &w.HTTP2, (*events)(c))
-	c.readNs = w.Loop.Now()
-	c.settings = c.readNs + int64(settingsTimeout)
-	c.planPing()
-	c.arm()
+	c.watch.Start((*watched)(c), &c.h2, u)
 	c.schedule()
 	return c
 }
@@ -80,8 +66,7 @@ func (c *Conn) OnData(_ *engine.Conn, view []byte) int {
 	if c.stopped {
 		return len(view)
 	}
-	c.readNs = c.w.Loop.Now()
-	c.h2.NowNs = c.readNs
+	c.watch.Heard()
 	c.holding = true
 	n, e := c.h2.Feed(view)
 	if c.failed == http2.OK {
@@ -194,7 +179,7 @@ func (c *Conn) OnWritable(*engine.Conn) {
 
 // OnClosed is the end of the connection.
 func (c *Conn) OnClosed(_ *engine.Conn, r engine.CloseReason) {
-	c.w.Loop.Disarm(&c.timer)
+	c.watch.Stop()
 	c.charge()
 	mc := c.mc
 	c.mc, c.stopped = nil, true
@@ -223,10 +208,7 @@ func (c *Conn) OnStream(r *pool.Request) {
 	s.tx.Init(c.w.Loop.Slabs())
 	c.link(s)
 	c.w.Stats.GaugeAdd(c.stats.StreamsActive, 1)
-	if d := c.keep.IdleInterval; d > 0 && c.pong == 0 && c.w.Loop.Now()-c.readNs >= int64(d) {
-		c.sendPing()
-		c.arm()
-	}
+	c.watch.BeforeStream()
 	o.OnTunnel(s)
 }
 
@@ -272,57 +254,17 @@ func (c *Conn) charge() {
 	c.chargedRx, c.chargedTx = rx, tx
 }
 
-// planPing sets when the next PING is due.
-func (c *Conn) planPing() {
-	if c.keep.Interval <= 0 {
-		return
-	}
-	c.ping = c.w.Loop.Now() + int64(c.keep.Interval)
-	if jitter := int64(float64(c.keep.Interval) * c.keep.JitterPercent / 100); jitter > 0 {
-		c.ping += c.w.Random.Int64N(jitter)
-	}
-}
+// watched is a Conn as its watch sees it.
+type watched Conn
 
-func (c *Conn) sendPing() {
-	c.pings++
-	c.h2.Ping(c.pings)
-	c.ping, c.pong = 0, c.w.Loop.Now()+int64(c.keep.Timeout)
-	c.wrote()
-}
+// Stopped implements worker.HTTP2Watched.
+func (x *watched) Stopped() bool { return x.stopped }
 
-func (c *Conn) arm() {
-	deadlines := [...]int64{c.settings, c.ping, c.pong}
-	c.w.Loop.ArmFirst(&c.timer, deadlines[:])
-}
+// Wrote implements worker.HTTP2Watched.
+func (x *watched) Wrote() { (*Conn)(x).wrote() }
 
-// connTimer is a Conn as the wheel sees it.
-type connTimer Conn
-
-// OnTimer is the wheel's callback.
-func (t *connTimer) OnTimer(*wheel.Timer) {
-	c := (*Conn)(t)
-	if c.stopped {
-		return
-	}
-	now := c.w.Loop.Now()
-	if c.settings != 0 && c.h2.SettingsAcked() && c.h2.PeerReady() {
-		c.settings = 0
-	}
-	switch {
-	case c.settings != 0 && c.settings <= now:
-		c.w.Stats.Inc(c.up.C.Stats.UpstreamCxProtocolError)
-		c.h2.GoAway(http2.SettingsTimeout)
-		c.abandon()
-		return
-	case c.pong != 0 && c.pong <= now:
-		c.w.Stats.Inc(c.stats.KeepaliveTimeout)
-		c.abandon()
-		return
-	case c.ping != 0 && c.ping <= now:
-		c.sendPing()
-	}
-	c.arm()
-}
+// Abandon implements worker.HTTP2Watched.
+func (x *watched) Abandon() { (*Conn)(x).abandon() }
 
 var (
 	_ pool.Session = (*Conn)(nil)

@@ -215,12 +215,7 @@ func (e *events) OnSettings() {
 
 // OnPong ends the wait for a PING's answer.
 func (e *events) OnPong(payload uint64) {
-	c := (*Conn)(e)
-	if payload == c.pings && c.pong != 0 {
-		c.pong = 0
-		c.planPing()
-		c.arm()
-	}
+	e.watch.Answered(payload)
 }
 
 // OnCount counts.
