@@ -26,6 +26,7 @@ func TestCL45EjectionAndReturn(t *testing.T) {
 		t.Errorf("ejected after %d failures", fails)
 	}
 	a.status.Store(200)
+	harness.Eventually(t, "a is back", func() bool { return p.Stat("cluster.origin.outlier_detection.ejections_active") == 0 })
 	awaitFlags(t, p, "healthy", "healthy")
 	s := p.Stats()
 	if s["cluster.origin.outlier_detection.ejections_enforced_consecutive_5xx"] != 1 || s["cluster.origin.outlier_detection.ejections_enforced_total"] != 1 ||
