@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"sluice": main})
 }
 
-// TestScripts runs testdata/script: one scenario a file. Beside testscript's own commands there are
+// TestScripts runs testdata/script: one scenario a file (UP-64 in tunnel.txtar). Beside testscript's own commands there are
 // those of script_test.go; testdata/base.yaml is in every script's directory.
 func TestScripts(t *testing.T) {
 	base, err := os.ReadFile("testdata/base.yaml")
