@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/sluiceproxy/sluice/proxy/e2e/harness"
@@ -111,4 +112,59 @@ func TestCL45FailurePercentage(t *testing.T) {
 		return p.Stat("cluster.origin.outlier_detection.ejections_enforced_failure_percentage") == 1
 	})
 	awaitFlags(t, p, "/failed_outlier_check", "healthy")
+}
+
+// CL-45: each kind of failure ejects by itself, with the counts of its name; the others are detected at most.
+func TestCL45EachKindEjects(t *testing.T) {
+	const rates = "success_rate_minimum_hosts: 2, success_rate_request_volume: 10, success_rate_stdev_factor: 1000, " +
+		"failure_percentage_minimum_hosts: 2, failure_percentage_request_volume: 10"
+	for _, row := range []struct {
+		kind  string
+		split bool
+		bad   func(m *mortal)
+	}{
+		{"consecutive_5xx", false, func(m *mortal) { m.status.Store(500) }},
+		{"consecutive_gateway_failure", false, func(m *mortal) { m.status.Store(502) }},
+		{"consecutive_local_origin_failure", true, (*mortal).kill},
+		{"success_rate", false, func(m *mortal) { m.status.Store(500) }},
+		{"local_origin_success_rate", true, (*mortal).kill},
+		{"failure_percentage", false, func(m *mortal) { m.status.Store(500) }},
+		{"failure_percentage_local_origin", true, (*mortal).kill},
+	} {
+		t.Run(row.kind, func(t *testing.T) {
+			harness.NoLeaks(t)
+			var origins []harness.Origin
+			var all []*mortal
+			for range 5 {
+				m := newMortal(t, "x")
+				all, origins = append(all, m), append(origins, m)
+			}
+			fields := ""
+			for _, kind := range []string{
+				"consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure", "success_rate", "local_origin_success_rate",
+				"failure_percentage", "failure_percentage_local_origin",
+			} {
+				share := 0
+				if kind == row.kind {
+					share = 100
+				}
+				fields += fmt.Sprintf(", enforcing_%s: %d", kind, share)
+			}
+			p := harness.Start(t, checked(fmt.Sprintf("outlier_detection: { interval: 0.3s, base_ejection_time: 60s, max_ejection_time: 60s, split_external_local_origin_errors: %v, %s%s }",
+				row.split, rates, fields)+noMerge, origins...))
+			row.bad(all[2])
+			const at = onOrigin + "outlier_detection.ejections_"
+			harness.Eventually(t, "the host is ejected", func() bool {
+				for range 100 {
+					ask(t, p, "h", "/")
+				}
+				return p.Stat(at+"active") == 1
+			})
+			awaitFlags(t, p, "healthy", "healthy", "/failed_outlier_check", "healthy", "healthy")
+			s := p.Stats()
+			if s[at+"enforced_"+row.kind] != 1 || s[at+"enforced_total"] != 1 || s[at+"detected_"+row.kind] < 1 {
+				t.Errorf("enforced %d of %d, detected %d", s[at+"enforced_"+row.kind], s[at+"enforced_total"], s[at+"detected_"+row.kind])
+			}
+		})
+	}
 }
