@@ -135,3 +135,14 @@ func TestEveryMovingCounter(t *testing.T) {
 		}
 	}
 }
+
+// Paths that are refused or redirected are counted by what was wrong with them (http_codecs.md 5).
+func TestPathsAreCounted(t *testing.T) {
+	harness.NoLeaks(t)
+	top := one(harness.NewRecorder(t, nil))
+	top.Manager = "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT"
+	p := harness.Start(t, top)
+	p.Dial().Send("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n").Read("OPTIONS")
+	p.Dial().Send("GET /a%2Fb HTTP/1.1\r\nHost: h\r\n\r\n").Read("GET").WantHeader("location", "/a/b")
+	p.WantStats(harness.Stats{inHTTP + "downstream_rq_non_relative_path": 1, inHTTP + "downstream_rq_redirected_with_normalized_path": 1, inHTTP + "downstream_rq_failed_path_normalization": 0})
+}

@@ -180,3 +180,25 @@ func TestRT82ABodyBeyondTheLimitIsNotMirrored(t *testing.T) {
 		t.Errorf("the mirror saw %d bytes", got)
 	}
 }
+
+// RT-82: a mirror that answers nobody gets copies up to a limit; those beyond it are counted, and their requests are
+// served as the others are.
+func TestRT82MirrorsAreBounded(t *testing.T) {
+	harness.NoLeaks(t)
+	const most, more = 1024, 5
+	o := harness.NewRecorder(t, nil)
+	top := retrying("timeout: 0s\nrequest_mirror_policies: [{ cluster: mirror }]", o)
+	top.Clusters = append(top.Clusters, harness.Cluster{
+		Name: "mirror", Origins: []harness.Origin{harness.NewRaw(t, func(p *harness.Peer) { <-p.Stopped() })},
+		Fields: "circuit_breakers: { thresholds: [{ max_connections: 10000, max_pending_requests: 10000, max_requests: 10000 }] }",
+	})
+	top.NotSettled = true // the copies end with the mirror
+	p := harness.Start(t, top)
+	w := harness.DialWire(t, "tcp", p.Addr)
+	for range most + more {
+		if m := w.Do(get); m.Status() != 200 {
+			t.Fatalf("got %s", m.Head())
+		}
+	}
+	p.WantStats(harness.Stats{inHTTP + "rq_shadowed": most, inHTTP + "rq_shadow_overflow": more, inHTTP + "downstream_rq_2xx": most + more})
+}
