@@ -147,7 +147,7 @@ func wantTalk(t *testing.T, closed chan string, got, scheme, protocol string) {
 func TestUP10Browser(t *testing.T) {
 	chromium := harness.Tool(t, "chromium")
 	for _, row := range []struct{ chain, secure, scheme, protocol string }{
-		{"11", "--", "http", "http/1.1"}, {"11", "s-", "https", "http/1.1"}, {"21", "s-", "https", "h2"}, {"221", "s--", "https", "h2"},
+		{"11", "--", "http", "http/1.1"}, {"11", "s-", "https", "http/1.1"}, {"21", "s-", "https", "h2"}, {"221", "s--", "https", "h2"}, {"121", "---", "http", "http/1.1"}, {"121", "s--", "https", "http/1.1"},
 	} {
 		t.Run(row.chain+" "+row.secure, func(t *testing.T) {
 			harness.NoLeaks(t)

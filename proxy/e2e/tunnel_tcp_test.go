@@ -224,6 +224,27 @@ func TestTCP45SharedAndFair(t *testing.T) {
 	_ = slow.Close()
 }
 
+// TCP-45: connections for tunnels to come are made ahead of them, as many as preconnect_policy says.
+func TestTCP45WarmConnections(t *testing.T) {
+	end := one(echoes(t))
+	end.Routes, end.NotSettled = connectRoute, true
+	end.Manager = strings.Replace(h2Connect, "allow_connect: true", "allow_connect: true, max_concurrent_streams: 2", 1)
+	if end.Manager == h2Connect {
+		t.Fatal("no limit of streams")
+	}
+	second := harness.Start(t, end)
+	clusters := to(asOrigin{second})
+	clusters[0].Fields = h2Cluster + "\n" + preconnect
+	first := harness.StartTCP(t, harness.TCPTopology{Clusters: clusters, Proxy: "tunneling_config: { hostname: \"h:1\" }"})
+	for _, conns := range []int64{1, 2, 3, 4} { // room for twice as many tunnels as there are
+		c := dialTCP(t, first.Addr)
+		defer c.Close()
+		wantEcho(t, c, c, "hello")
+		harness.Eventually(t, "connections ahead", func() bool { return first.Stat(onOrigin+"upstream_cx_active") == conns })
+		first.WantStats(harness.Stats{onOrigin + "upstream_cx_total": conns})
+	}
+}
+
 // What the answer to a tunnel says can be had in logs.
 func TestTCP40PropagatedHeaders(t *testing.T) {
 	o := harness.NewRaw(t, func(p *harness.Peer) {
