@@ -140,14 +140,15 @@ func TestROUTER26NoHostIsLeft(t *testing.T) {
 		switch {
 		case m.Path() == "/a":
 			asked.Add(1)
-			return answered(503, "x-envoy-immediate-health-check-fail: true")
+			return answered(503, "x-envoy-immediate-health-check-fail: true", "Retry-After: 1")
 		case asked.Load() > 0:
 			return answered(503)
 		}
 		return answered(200)
 	})
 	top := checked(checks("http_health_check: { path: /health }"), o)
-	top.Action = quick("retry_on: 5xx, num_retries: 3")
+	// The retry waits for a second, in which the control plane takes the host out.
+	top.Action = "retry_policy: { retry_on: 5xx, num_retries: 3, rate_limited_retry_back_off: { reset_headers: [{ name: retry-after, format: SECONDS }] } }"
 	p := harness.Start(t, top)
 	awaitFlags(t, p, "healthy")
 	if m := ask(t, p, "h", "/a"); m.Status() != 503 || string(m.Body) != "no healthy upstream" {

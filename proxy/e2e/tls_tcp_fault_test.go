@@ -82,7 +82,7 @@ func TestTLSUpstreamIsResetDuringTheHandshake(t *testing.T) {
 		Clusters: to(o), Chains: []harness.Chain{{Proxy: atOnce, Match: harness.With("", secured(t, a, "a.test", ""))}},
 	})
 	c := p.Dial()
-	p.WantStats(harness.Stats{onOrigin + "upstream_cx_active": 1})
+	harness.Eventually(t, "the upstream connection is up", func() bool { return p.Histogram(onOrigin+"upstream_cx_connect_ms").Count == 1 })
 	close(reset)
 	_, _ = c.Rest()
 	c.Close()
