@@ -50,6 +50,9 @@ type Load struct {
 	// PingPongBytes, when not 0, replaces HTTP: that many bytes go out and as many must come back.
 	PingPongBytes int
 
+	// Echo, when not nil, is the origin behind the proxy of a ping-pong: the load's thread serves it too.
+	Echo *Echo
+
 	// SinkBytes, when not 0, replaces HTTP: nothing is sent, and what an endless source sends is dropped.
 	// A request is then that many bytes received, and its latency the time since the last one's.
 	SinkBytes int64
@@ -214,6 +217,8 @@ func (l *Load) normalize() error {
 		return errors.New("load: ping-pong and sink connections stay open")
 	case l.TLS != nil && (l.raw() || l.Rate > 0):
 		return errors.New("load: over TLS there is HTTP in a closed loop alone")
+	case l.Echo != nil && l.PingPongBytes == 0:
+		return errors.New("load: an echo is for ping-pong")
 	case l.SinkBytes > 0 && (l.PingPongBytes > 0 || l.Rate > 0):
 		return errors.New("load: a sink neither sends nor sets the rate")
 	}

@@ -10,17 +10,25 @@ import (
 )
 
 func TestRunDoesNotAllocatePerRequest(t *testing.T) {
+	echo, err := ListenEcho()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer echo.Close()
 	for name, l := range map[string]Load{
 		"closed loop": {WantBytes: 2},
 		"open loop":   {WantBytes: 2, Rate: 10_000},
 		"upload":      {WantBytes: 2, Method: "POST", BodyBytes: 1000},
 		"ping-pong":   {PingPongBytes: 64},
+		"both ends":   {PingPongBytes: 64, Echo: echo},
 		"from a file": {PingPongBytes: sendfileBytes},
 		"sink":        {SinkBytes: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l.Addr = serveRaw(t, answerAll("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
 			switch {
+			case l.Echo != nil:
+				l.Addr = echo.Addr()
 			case l.PingPongBytes > 0:
 				l.Addr = serveRaw(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
 			case l.SinkBytes > 0:

@@ -90,7 +90,10 @@ func run(ctx context.Context, load *Load, addr netip.AddrPort) (Result, error) {
 }
 
 func (l *loop) open() (err error) {
-	if l.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+	if e := l.load.Echo; e != nil {
+		e.mu.Lock()
+		l.epfd = e.epfd
+	} else if l.epfd, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
 	if l.load.Rate > 0 {
@@ -134,6 +137,10 @@ func (l *loop) close() {
 	if l.file != nil {
 		_ = l.file.Close()
 	}
+	if e := l.load.Echo; e != nil && l.epfd >= 0 {
+		l.epfd = -1
+		e.mu.Unlock()
+	}
 	for _, fd := range []int{l.timerfd, l.epfd} {
 		if fd >= 0 {
 			rawClose(fd)
@@ -168,12 +175,15 @@ func (l *loop) drive(ctx context.Context) error {
 			n, _ = syscall.EpollWait(l.epfd, l.events, int(tickNs/int64(time.Millisecond)))
 		}
 		for i := range max(0, n) { // -1 is EINTR
-			if ev := &l.events[i]; ev.Fd == timerIndex {
+			switch ev := &l.events[i]; {
+			case ev.Fd >= 0:
+				l.onEvent(&l.conns[ev.Fd], ev.Events)
+			case ev.Fd == timerIndex:
 				l.timerDue = 0
 				var b [8]byte
 				_, _ = rawRead(l.timerfd, b[:])
-			} else {
-				l.onEvent(&l.conns[ev.Fd], ev.Events)
+			default:
+				l.load.Echo.onEvent(ev)
 			}
 		}
 	}

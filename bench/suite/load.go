@@ -107,6 +107,9 @@ func runLoad(ctx context.Context, r *runner, s *scenario, p *peer.Running) (repo
 	l.Addr, l.MaxRequests = p.Spec.Listen, r.Profile.MaxRequests
 	l.Warmup, l.Duration = r.Profile.Warmup, r.Profile.Duration
 	l.TLS = p.Spec.Identity.Client(s.wire)
+	if s.inline() {
+		l.Echo = r.inline
+	}
 	w := &meter{ctx: ctx, r: r, p: p, origin: r.origin}
 	var res bench.Result
 	var err error

@@ -186,12 +186,20 @@ func (s *scenario) upstream(r *runner) (addr string, probe func(ctx context.Cont
 	switch {
 	case s.pipeline > 0:
 		return r.redisAddr, peer.ProbeRedis
+	case s.inline():
+		return r.inline.Addr(), peer.ProbeEcho
 	case s.load.PingPongBytes > 0:
 		return r.echo, peer.ProbeEcho
 	case s.load.SinkBytes > 0:
 		return r.source, peer.ProbeSource
 	}
 	return r.http, func(ctx context.Context, addr string) error { return peer.ProbeOver(ctx, addr, s.wire, r.identity) }
+}
+
+// inline reports whether the load's thread is the origin too, as it must be where messages are small: with a
+// process at either end the load side is the limit before a cheap proxy is, which then has fewer messages a wake-up.
+func (s *scenario) inline() bool {
+	return s.load.PingPongBytes > 0 && s.load.PingPongBytes < bulkMessage
 }
 
 // Names lists the scenarios.

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluiceproxy/sluice/bench"
 	"github.com/sluiceproxy/sluice/bench/peer"
 	"github.com/sluiceproxy/sluice/bench/report"
 )
@@ -73,6 +74,7 @@ type runner struct {
 	Options
 	origin             *peer.Process
 	http, echo, source string        // the origin's addresses
+	inline             *bench.Echo   // the echo for small messages, on the load's thread
 	redis              *peer.Process // nil before its first scenario
 	redisAddr          string
 	identity           *peer.Identity
@@ -111,6 +113,10 @@ func Run(ctx context.Context, o Options) (*report.Report, error) {
 		return nil, err
 	}
 	defer r.origin.Stop()
+	if r.inline, err = bench.ListenEcho(); err != nil {
+		return nil, err
+	}
+	defer r.inline.Close()
 	defer func() {
 		if r.redis != nil {
 			r.redis.Stop()
@@ -181,6 +187,7 @@ func notes() []string {
 	return []string{
 		"busy columns are shares of one CPU: the proxy has one, load generator and origin share another. Where the proxy " +
 			"is not near 100% the load side was the limit; compare costs only at like use.",
+		"in the ping-pong rows of less than 16 KiB one thread is load and origin, and all its use is the load's.",
 		"softirq is all such time on the proxy's CPU, whoever caused it; the kernel may also count it to the proxy.",
 		"the l4-bulk rows' source sends by sendfile and their sink drops, so that the proxy is what costs most: with peers " +
 			"that copy, every proxy would cost more.",
