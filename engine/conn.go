@@ -21,7 +21,8 @@ import (
 type Conn struct {
 	flags        connFlags
 	fd           int32
-	reader       RawReader // instead of OnData: fRaw
+	onward       *Conn     // PassTo
+	passedNs     int64     // when last
 	kept         *buf.Slab // received, not consumed
 	bytesRead    uint64
 	bytesWritten uint64
@@ -60,7 +61,7 @@ const (
 	fBlocked                           // the socket took less than offered: wait for Writable
 	fLinger                            // CloseAfterFlush: input is discarded
 	fUnix                              // no TCP options, no addresses
-	fRaw                               // reader is set
+	fRaw                               // ext.reader is set
 	fInPending                         // on the safe-point list
 	fInReady                           // on the next-turn list
 	fDoConnected                       // at the safe point: OnConnected

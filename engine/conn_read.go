@@ -84,7 +84,7 @@ func (c *Conn) readSlow() int {
 	}
 	if c.flags&fRaw != 0 {
 		c.flags &^= fReadReady
-		c.reader.OnReadable(c)
+		c.ext.reader.OnReadable(c)
 		return turnBytes
 	}
 	if c.flags&fTransform != 0 {

@@ -10,10 +10,11 @@ import (
 )
 
 // connExt holds what few connections need at a time: a timer (dialling,
-// CloseAfterFlush), the raw writer, a transform, a peer within the loop.
+// CloseAfterFlush), the raw callbacks, a transform, a peer within the loop.
 type connExt struct {
 	conn   *Conn
 	timer  wheel.Timer
+	reader RawReader // instead of OnData: fRaw
 	writer RawWriter
 
 	memory *memoryEnd // in the place of a socket
@@ -179,7 +180,7 @@ func (c *Conn) finish() {
 		c.listener.release()
 		c.listener = nil
 	}
-	c.handler, c.reader = nil, nil
+	c.handler, c.onward = nil, nil
 	l.conns--
 	if c.flags&fInReady == 0 {
 		l.freeConn(c)

@@ -34,6 +34,15 @@ type Handler interface {
 // that it did not (readiness is edge-triggered), see Conn.ReadLater.
 type RawReader interface{ OnReadable(c *Conn) }
 
+// Passer is a RawReader whose connection passes bytes on by itself, see Conn.PassTo.
+type Passer interface {
+	RawReader
+
+	// OnPassed tells of an attempt to pass a piece that was not all there was to do;
+	// the results are those of Conn.Forward. The passer goes on as in OnReadable.
+	OnPassed(c *Conn, n int, drained bool, st IOState)
+}
+
 // RawWriter is told that the socket may take bytes, once the bytes given to
 // Write before are out.
 type RawWriter interface{ OnRawWritable(c *Conn) }

@@ -213,7 +213,11 @@ func (h events) OnEvent(fd int, ev poll.Events) {
 			if ev&^poll.Writable == poll.Readable && c.flags&(fRaw|fNoRead|fBlocked|fLinger|fTransform) == fRaw {
 				// As onEvent and onReadable: a relay's message, which costs little enough to notice calls.
 				c.flags &^= fReadReady
-				c.reader.OnReadable(c)
+				if c.passes() {
+					c.pass()
+				} else {
+					c.ext.reader.OnReadable(c)
+				}
 				if c.flags&(fReadReady|fNoRead) == fReadReady {
 					l.nextTurn(c)
 				}

@@ -27,14 +27,16 @@ const (
 // waits in the socket is then delivered. Kept bytes stay until TakeKept (or, with
 // nil, are delivered). Within OnData the bytes not consumed become kept first.
 func (c *Conn) SetRawReader(r RawReader) {
+	c.onward = nil
 	if r == nil {
 		if c.flags&fRaw == 0 {
 			return
 		}
-		c.reader = nil
+		c.ext.reader = nil
 		c.flags &^= fRaw
+		c.shrinkExt()
 	} else {
-		c.reader = r
+		c.extend().reader = r
 		c.flags |= fRaw
 	}
 	if c.flags&fClosed == 0 {
@@ -57,7 +59,7 @@ func (c *Conn) SetRawWriter(w RawWriter) {
 }
 
 func (c *Conn) shrinkExt() {
-	if x := c.ext; x.writer == nil && x.transform == nil && x.memory == nil && !x.timer.Armed() {
+	if x := c.ext; x.reader == nil && x.writer == nil && x.transform == nil && x.memory == nil && !x.timer.Armed() {
 		c.dropExt()
 	}
 }
@@ -102,15 +104,62 @@ func (c *Conn) Forward(dst *Conn, p []byte) (n int, drained bool, st IOState) {
 		return n, drained, st
 	}
 	n, e, w, we := sock.Forward(int(c.fd), int(dst.fd), p)
+	c.bytesRead += uint64(n)
+	dst.bytesWritten += uint64(w)
+	return c.forwarded(dst, p, n, e, w, we)
+}
+
+// forwarded is what follows a sock.Forward from c to dst.
+func (c *Conn) forwarded(dst *Conn, p []byte, n int, e syscall.Errno, w int, we syscall.Errno) (int, bool, IOState) {
 	if n <= 0 {
 		return 0, true, c.rawReadEnded(e)
 	}
-	c.bytesRead += uint64(n)
-	dst.bytesWritten += uint64(w)
 	if w < n && !dst.writeBlocked(we) {
 		dst.queue(p[w:n])
 	}
 	return n, n < len(p) && c.flags&(fHup|fWriteFailed) == 0, IOMoved
+}
+
+// PassTo makes c, whose raw reader p is, pass what it receives on to dst by itself: as
+// long as a piece, at most a read buffer, is all that has come, and dst takes it at
+// once. It is for small messages, which then touch nothing but the two connections.
+// p hears of all else. EndPass or SetRawReader ends it, within the OnClosed of either
+// connection at the latest. It reports false, and does nothing, when either has a
+// Transform or is one end of a pair within the loop.
+func (c *Conn) PassTo(dst *Conn, p Passer) bool {
+	if (c.flags|dst.flags)&(fTransform|fMemory) != 0 {
+		return false
+	}
+	c.onward, c.passedNs = dst, 0
+	c.ext.reader = p
+	return true
+}
+
+// EndPass ends PassTo: p reads again.
+func (c *Conn) EndPass() { c.onward = nil }
+
+// LastPassed returns the Stamp of when c last passed something on since PassTo, 0
+// when it did not. How much that was BytesRead tells.
+func (c *Conn) LastPassed() int64 { return c.passedNs }
+
+// passes reports whether a raw connection that may have bytes can pass them on.
+func (c *Conn) passes() bool {
+	return c.onward != nil && c.kept == nil && c.onward.WritesAtOnce()
+}
+
+// pass moves a piece to where PassTo said.
+func (c *Conn) pass() {
+	l, dst := c.loop, c.onward
+	dst.check()
+	n, e, w, we := sock.Forward(int(c.fd), int(dst.fd), l.readBuf)
+	c.bytesRead += uint64(n)
+	dst.bytesWritten += uint64(w)
+	if n > 0 && n < len(l.readBuf) && w == n && c.flags&(fHup|fWriteFailed) == 0 {
+		c.passedNs = l.Stamp()
+		return
+	}
+	moved, drained, st := c.forwarded(dst, l.readBuf, n, e, w, we)
+	c.ext.reader.(Passer).OnPassed(c, moved, drained, st)
 }
 
 func (c *Conn) rawReadEnded(e syscall.Errno) IOState {

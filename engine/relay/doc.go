@@ -1,7 +1,8 @@
 // Package relay moves bytes between two connections of one loop without their
 // handlers seeing them.
 //
-//	Pump:    src --read--> loop's buffer --write--> dst        small pieces
+//	Pump:    src --read--> loop's buffer --write--> dst        small pieces, most of
+//	                                                           them by the engine alone
 //	         src --splice--> kernel pipe --splice--> dst       bulk
 //	Tunnel:  two pumps, half-close carried over, one idle timer
 //

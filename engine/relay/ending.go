@@ -20,6 +20,7 @@ func (p *Pump) seal() bool {
 	if !p.active {
 		return false
 	}
+	p.recall()
 	if !p.sealed {
 		p.sealed, p.ready = true, false
 		if p.started { // else begin drains: this may be within OnData of the source

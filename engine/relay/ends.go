@@ -118,6 +118,7 @@ func (e ends) OnClosed(c *engine.Conn, r engine.CloseReason) {
 		t.b, t.reasonB = nil, r
 	}
 	into.Stop()
+	from.recall()
 	t.owner.OnRelayClosed(t, c, from == &t.down, r)
 	if other == nil {
 		from.Stop()

@@ -51,15 +51,16 @@ type PipeDone interface{ OnPipeDone(p *Pump, r Result) }
 type Pump struct {
 	src, dst *engine.Conn // src is nil once it is closed
 	left     int64        // bytes still to read, noLimit for all
-	moved    uint64
-	lastNs   int64 // when bytes last moved, by the loop's clock
-	limit    int32 // most bytes taken and not yet in dst's socket
+	moved    uint64       // while passing less what src has read
+	lastNs   int64        // when bytes last moved, by the loop's clock
+	limit    int32        // most bytes taken and not yet in dst's socket
 
 	active   bool
 	started  bool  // the raw callbacks are set
 	deferred bool  // Run follows at the safe point
 	ready    bool  // the source may have bytes
 	bulk     bool  // splice
+	passing  bool  // src passes small pieces on by itself
 	small    bool  // the last piece spliced was small
 	noSplice bool  // the kernel refuses, or nobody wants it
 	sealed   bool  // nothing more is taken from the source
@@ -109,10 +110,21 @@ func (p *Pump) Active() bool { return p.active }
 
 // Moved returns how many bytes were taken from the source since Start. All of
 // them were handed to the destination, but for those a closed pipe held.
-func (p *Pump) Moved() uint64 { return p.moved }
+func (p *Pump) Moved() uint64 {
+	if p.passing {
+		return p.moved + p.src.BytesRead()
+	}
+	return p.moved
+}
 
-// LastMove returns when bytes last moved, on the loop's clock; 0 before the first.
-func (p *Pump) LastMove() int64 { return p.lastNs }
+// LastMove returns when bytes last moved, on the loop's clock, give or take what its
+// Stamp does; 0 before the first.
+func (p *Pump) LastMove() int64 {
+	if p.passing {
+		return max(p.lastNs, p.src.LastPassed())
+	}
+	return p.lastNs
+}
 
 // Stop ends the pump with no call of done. Bytes still in its pipe are lost, so it
 // is for when one end is closing. Kept bytes of src it has not come to stay there.
@@ -121,6 +133,7 @@ func (p *Pump) Stop() {
 	if !p.active {
 		return
 	}
+	p.recall()
 	p.active = false
 	if p.started {
 		p.started = false
@@ -186,38 +199,48 @@ func (p *Pump) count(n int) {
 	}
 }
 
-// OnReadable is the source's turn. What it has is most often one small piece with
-// nothing in its way: that goes straight to the destination. pump does the rest.
+// OnReadable is the source's turn.
 func (e events) OnReadable(*engine.Conn) {
-	p := e.p
-	if p.clear() {
-		n, drained, st := p.src.Forward(p.dst, p.buffer())
-		if drained && st == engine.IOMoved && p.dst.WritesAtOnce() {
-			p.ready = false
-			p.moved += uint64(n)
-			p.lastNs = p.dst.Loop().Stamp()
-			return
-		}
-		p.copied(n, drained, st)
-	} else {
+	if p := e.p; !p.sealed {
 		p.ready = true
+		p.readable()
 	}
-	p.readable()
 }
 
-// clear reports whether all there is to do is to copy what the source's socket has.
-func (p *Pump) clear() bool {
-	return p.started && !p.sealed && !p.bulk && !p.paused && p.left < 0 && p.pipe == nil && p.src.Kept() == 0 && p.dst.WritesAtOnce()
+// OnPassed is the source's turn after it has passed a piece on.
+func (e events) OnPassed(_ *engine.Conn, n int, drained bool, st engine.IOState) {
+	p := e.p
+	p.recall()
+	p.moved -= uint64(n) // copied counts it
+	p.copied(n, drained, st)
+	p.readable()
 }
 
 // readable moves bytes of a source that may have some.
 func (p *Pump) readable() {
-	if p.sealed {
-		return
-	}
 	p.pump()
 	if p.started && p.dst.WriteBlocked() {
 		p.lookForReset()
+	}
+}
+
+// pass leaves what comes next to the engine, when nothing is to be done with it but
+// to copy it: so most messages of interactive protocols do not touch the pump.
+func (p *Pump) pass() {
+	if p.bulk || p.left >= 0 || len(p.src.Loop().ReadBuffer()) > int(p.limit) {
+		return
+	}
+	if p.passing = p.src.PassTo(p.dst, events{p}); p.passing {
+		p.moved -= p.src.BytesRead()
+	}
+}
+
+// recall ends pass.
+func (p *Pump) recall() {
+	if p.passing {
+		p.moved, p.lastNs = p.Moved(), p.LastMove()
+		p.passing = false
+		p.src.EndPass()
 	}
 }
 
@@ -227,6 +250,7 @@ func (e events) OnRawWritable(*engine.Conn) { e.p.pump() }
 // pump moves bytes until the source has none, the destination no room, or the
 // turn is used up.
 func (p *Pump) pump() {
+	p.recall()
 	for turn := turnBytes; p.started; {
 		if p.dst.WriteClosed() {
 			p.finish(WriteFailed)
@@ -254,6 +278,7 @@ func (p *Pump) pump() {
 		}
 		kept := p.src.Kept() > 0
 		if !kept && !p.ready {
+			p.pass()
 			return
 		}
 		if turn <= 0 && !p.src.ReadClosed() {
@@ -290,14 +315,11 @@ func (p *Pump) takeKept(n int) int {
 	return n
 }
 
-// buffer returns the room for one piece to copy.
-func (p *Pump) buffer() []byte {
-	b := p.dst.Loop().ReadBuffer()
-	return b[:min(len(b), p.piece())]
-}
-
 // copy moves one piece through the loop's buffer.
-func (p *Pump) copy() int { return p.copied(p.src.Forward(p.dst, p.buffer())) }
+func (p *Pump) copy() int {
+	b := p.dst.Loop().ReadBuffer()
+	return p.copied(p.src.Forward(p.dst, b[:min(len(b), p.piece())]))
+}
 
 // copied notes how moving a piece went, and returns its size.
 func (p *Pump) copied(n int, drained bool, st engine.IOState) int {
@@ -307,7 +329,7 @@ func (p *Pump) copied(n int, drained bool, st engine.IOState) int {
 	}
 	p.ready = !drained
 	p.count(n)
-	if n == pieceBytes && !p.noSplice {
+	if n >= pieceBytes && !p.noSplice {
 		if p.pipeless > 0 {
 			p.pipeless--
 		} else {

@@ -196,7 +196,7 @@ func (t *Tunnel) SetIdleTimeout(d time.Duration) {
 }
 
 // Moved returns the bytes taken from a for b, and from b for a, so far.
-func (t *Tunnel) Moved() (up, down uint64) { return t.up.moved, t.down.moved }
+func (t *Tunnel) Moved() (up, down uint64) { return t.up.Moved(), t.down.Moved() }
 
 // Pending returns how many bytes for b, and for a, were taken and are not yet in
 // the socket; 0 for one that is closed.
@@ -212,7 +212,7 @@ func (t *Tunnel) Pending() (up, down int) {
 
 // LastMove returns when bytes last moved, or were last seen to have moved out of a
 // chain, or the tunnel started, on the loop's clock.
-func (t *Tunnel) LastMove() int64 { return max(t.up.lastNs, t.down.lastNs) }
+func (t *Tunnel) LastMove() int64 { return max(t.up.LastMove(), t.down.LastMove()) }
 
 // Reasons returns why a and b ended. Meaningful in OnRelayDone and after.
 func (t *Tunnel) Reasons() (a, b engine.CloseReason) { return t.reasonA, t.reasonB }
