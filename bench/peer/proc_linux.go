@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of CPU times in /proc (USER_HZ, 100 on every Linux architecture Go runs on).
@@ -123,8 +125,9 @@ func tree(pid int) []int {
 // Indexes into what statFields returns; proc(5) numbers the fields of stat from 1, and these start at 3.
 const (
 	statParent = 4 - 3
-	statUtime  = 14 - 3
 	statRSS    = 24 - 3
+
+	statEndedUtime = 16 - 3
 )
 
 // statFields returns the fields of /proc/pid/stat after the command, which may itself contain spaces.
@@ -146,20 +149,32 @@ func usageOf(pid int, withEnded bool) (u Usage, err error) {
 	if err != nil {
 		return u, err
 	}
-	times := f[statUtime : statUtime+2] // utime stime, then cutime cstime
-	if withEnded {
-		times = f[statUtime : statUtime+4]
+	if u.CPU, err = cpuClock(pid); err != nil {
+		return u, err
 	}
-	for _, s := range times {
-		ticks, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return u, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+	if withEnded {
+		for _, s := range f[statEndedUtime : statEndedUtime+2] { // cutime cstime
+			ticks, err := strconv.ParseInt(s, 10, 64)
+			if err != nil {
+				return u, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+			}
+			u.CPU += time.Duration(ticks) * clockTick
 		}
-		u.CPU += time.Duration(ticks) * clockTick
 	}
 	pages, err := strconv.ParseInt(f[statRSS], 10, 64)
 	u.RSS = pages * int64(os.Getpagesize())
 	return u, err
+}
+
+// cpuClock returns what all threads of a process, ended ones too, have used. /proc says the same in ticks of
+// 10 ms, of which short measurements have few.
+func cpuClock(pid int) (time.Duration, error) {
+	const ofScheduler = 2 // CPUCLOCK_SCHED of clock_getcpuclockid(3)
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|ofScheduler), &ts); err != nil {
+		return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
+	}
+	return time.Duration(ts.Nano()), nil
 }
 
 // TimesOf reads the line of one CPU in /proc/stat.

@@ -111,7 +111,8 @@ type Usage struct {
 	RSS int64         // bytes; pages shared between its processes count more than once
 }
 
-// Usage reads /proc for the processes that Refresh found. CPU has the resolution of the kernel's clock tick, 10 ms.
+// Usage asks the kernel about the processes that Refresh found. CPU has a resolution of nanoseconds, but for
+// ended children.
 func (p *Process) Usage() (u Usage, err error) {
 	for i, pid := range p.pids {
 		one, err := usageOf(pid, i == 0)

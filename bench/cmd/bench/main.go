@@ -68,7 +68,7 @@ func (c *compareCmd) Run(ctx context.Context) error {
 		o.Profile = suite.Full
 	}
 	if c.Rounds > 0 {
-		o.Profile.Rounds = c.Rounds
+		o.Profile.Rounds, o.Profile.ToolRounds = c.Rounds, c.Rounds
 	}
 	if c.Duration > 0 {
 		o.Profile.Duration = c.Duration
