@@ -112,7 +112,7 @@ func (s *acceptSocket) offer(c *Conn) {
 	if c.flags&fClosed != 0 {
 		return
 	}
-	if err := s.loop.poller.Add(int(c.fd)); err != nil {
+	if err := c.registerAccepted(); err != nil {
 		s.loop.group.opts.Logger.Error("register an accepted connection", "error", err)
 		c.end(IOError)
 	}

@@ -41,6 +41,7 @@ type Conn struct {
 	remote      netip.AddrPort
 	errno       uint16
 	reason      CloseReason
+	asks        asks
 }
 
 // connFlags is the state of a Conn, one bit each.
@@ -76,6 +77,8 @@ const (
 	fWireReady                         // the socket itself may have bytes; with a transform only
 	fMemory                            // ext.memory is in the place of a socket
 	fDoMemory                          // at the safe point: its readiness
+	fUnread                            // raw: OnReadable was called, and nobody has read since
+	fMuted                             // the poller does not report bytes: they are known to wait
 
 	// fNoRead: reading makes no sense now.
 	fNoRead = fConnecting | fClosed | fPaused | fEOF
@@ -223,15 +226,23 @@ func (c *Conn) onEvent(ev poll.Events) {
 	if ev&poll.Hangup != 0 {
 		c.flags |= fHup
 	}
-	if c.flags&fConnecting != 0 {
+	up := c.flags&fConnecting == 0
+	if !up {
 		if !c.connected() {
 			return
 		}
 	}
-	if ev&poll.Writable != 0 && c.flags&fBlocked != 0 {
-		c.onWritable()
+	if ev&poll.Writable != 0 {
+		if c.flags&fBlocked != 0 {
+			c.onWritable()
+		} else if ev == poll.Writable && up {
+			c.narrow()
+		}
 	}
 	if ev&poll.Readable != 0 {
+		if c.flags&(fRaw|fTransform) == fRaw && ev&poll.Hangup == 0 {
+			c.unread()
+		}
 		c.onReadable()
 	}
 	if ev&poll.Failed != 0 && c.flags&(fEOF|fClosed|fDoEnd) == fEOF {

@@ -44,6 +44,7 @@ func (c *Conn) received(n, want int) {
 	c.bytesRead += uint64(n)
 	if n < want && c.flags&(fHup|fWriteFailed) == 0 {
 		c.flags &^= fReadReady
+		c.drained()
 	}
 }
 
@@ -195,6 +196,7 @@ func (c *Conn) readEnded(e syscall.Errno) {
 	switch class := sock.Classify(e); class {
 	case sock.Again:
 		c.flags &^= fHup
+		c.drained()
 		if c.flags&fWriteFailed != 0 {
 			c.end(PeerReset)
 		}

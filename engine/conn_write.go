@@ -81,7 +81,7 @@ func (c *Conn) writeBlocked(e syscall.Errno) bool {
 		c.writeFailed(e)
 		return true
 	}
-	c.flags |= fBlocked
+	c.block()
 	return false
 }
 

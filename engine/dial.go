@@ -64,7 +64,7 @@ func (l *Loop) Dial(s DialSpec, h Handler) *Conn {
 	if s.Network != "unix" {
 		s.KeepAlive.apply(fd)
 	}
-	if err := l.poller.Add(fd); err != nil {
+	if err := c.registerDialled(); err != nil {
 		l.group.opts.Logger.Error("register a dialled connection", "error", err)
 		c.end(ConnectError)
 		return c

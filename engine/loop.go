@@ -216,6 +216,7 @@ func (h events) OnEvent(fd int, ev poll.Events) {
 				if c.passes() {
 					c.pass()
 				} else {
+					c.unread()
 					c.ext.reader.OnReadable(c)
 				}
 				if c.flags&(fReadReady|fNoRead) == fReadReady {

@@ -85,12 +85,23 @@ func (c *Conn) ReadRaw(p []byte) (n int, drained bool, st IOState) {
 	if c.flags&fTransform != 0 {
 		return c.readPlain(p)
 	}
+	c.flags &^= fUnread
 	n, e := c.recv(p)
 	if n > 0 {
 		c.bytesRead += uint64(n)
-		return n, n < len(p) && c.flags&(fHup|fWriteFailed) == 0, IOMoved
+		return n, c.short(n, p), IOMoved
 	}
 	return 0, true, c.rawReadEnded(e)
+}
+
+// short reports whether reading n bytes into p has drained the socket: when they are
+// fewer than asked for, unless an end was announced that only another read can meet.
+func (c *Conn) short(n int, p []byte) bool {
+	if n == len(p) || c.flags&(fHup|fWriteFailed) != 0 {
+		return false
+	}
+	c.drained()
+	return true
 }
 
 // Forward receives into p, for a RawReader, and writes what came to dst: ReadRaw and
@@ -103,6 +114,7 @@ func (c *Conn) Forward(dst *Conn, p []byte) (n int, drained bool, st IOState) {
 		}
 		return n, drained, st
 	}
+	c.flags &^= fUnread
 	n, e, w, we := sock.Forward(int(c.fd), int(dst.fd), p)
 	c.bytesRead += uint64(n)
 	dst.bytesWritten += uint64(w)
@@ -117,7 +129,7 @@ func (c *Conn) forwarded(dst *Conn, p []byte, n int, e syscall.Errno, w int, we 
 	if w < n && !dst.writeBlocked(we) {
 		dst.queue(p[w:n])
 	}
-	return n, n < len(p) && c.flags&(fHup|fWriteFailed) == 0, IOMoved
+	return n, c.short(n, p), IOMoved
 }
 
 // PassTo makes c, whose raw reader p is, pass what it receives on to dst by itself: as
@@ -185,6 +197,7 @@ func (c *Conn) SpliceTo(p *Pipe, max int) (n int, st IOState) {
 	if c.flags&(fTransform|fMemory) != 0 {
 		return 0, IORefused
 	}
+	c.flags &^= fUnread
 	n, e := sock.Splice(int(c.fd), p.w, max)
 	switch {
 	case n > 0:
@@ -221,7 +234,7 @@ func (c *Conn) SpliceFrom(p *Pipe) (n int, st IOState) {
 	}
 	switch sock.Classify(e) {
 	case sock.Again:
-		c.flags |= fBlocked
+		c.block()
 		return 0, IOAgain
 	case sock.Refusal:
 		return 0, IORefused

@@ -83,10 +83,43 @@ func (p *Poller) Add(fd int) error {
 	return p.np.AddReadWrite(&pa, true)
 }
 
-// AddReader registers fd for reading only (listening sockets).
+// AddReader registers fd for reading only, see Reads.
 func (p *Poller) AddReader(fd int) error {
 	pa := netpoll.PollAttachment{FD: fd}
 	return p.np.AddRead(&pa, true)
+}
+
+// Reads makes the poller report for fd only what reading would meet, All everything, and
+// Room only room to write. Hangups and failures are reported always. What is true at
+// the call follows as an event. One system call each, two for Room, after whose errors
+// fd may be registered no more; no allocation. Where they are not Selective they do nothing.
+func (p *Poller) Reads(fd int) error {
+	if !Selective {
+		return nil
+	}
+	pa := netpoll.PollAttachment{FD: fd}
+	return p.np.ModRead(&pa, true)
+}
+
+// All undoes Reads and Room.
+func (p *Poller) All(fd int) error {
+	if !Selective {
+		return nil
+	}
+	pa := netpoll.PollAttachment{FD: fd}
+	return p.np.ModReadWrite(&pa, true)
+}
+
+// Room is described with Reads.
+func (p *Poller) Room(fd int) error {
+	if !Selective {
+		return nil
+	}
+	if err := p.np.Delete(fd); err != nil { // gnet does not modify a registration to be for writing only
+		return err
+	}
+	pa := netpoll.PollAttachment{FD: fd}
+	return p.np.AddWrite(&pa, true)
 }
 
 // Remove undoes Add for an fd that stays open.

@@ -10,6 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Selective says that Reads and Room keep events away. gnet does not delete the filters
+// of a kqueue one by one.
+const Selective = false
+
 // clock is the wake-up and the timer of a poller: a second kqueue with one user
 // event and one timer event, itself readable in gnet's kqueue while either is
 // pending. gnet does not give out its own kqueue, and this needs no goroutine.

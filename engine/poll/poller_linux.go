@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Selective says that Reads and Room keep events away.
+const Selective = true
+
 // clock is the wake-up and the timer of a poller: an eventfd and a timerfd,
 // registered edge-triggered so neither is ever read (each write and each expiry
 // makes a new edge; the eventfd's counter cannot overflow in practice).
