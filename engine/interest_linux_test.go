@@ -92,7 +92,7 @@ func TestBytesThatNobodyReadsAreNotAnnouncedAgainAndAgain(t *testing.T) {
 			onLoop(t, l, func() {}) // a turn of the loop
 		}
 		onLoop(t, l, func() {
-			// The reader's installation, a first piece and one in vain; what was on its way when the poller was told.
+			// A first piece and one in vain; and what was on its way when the poller was told.
 			if n := r.told - before; n > 5 {
 				t.Errorf("round %d: told %d times of bytes it does not read", round, n)
 			}
@@ -105,6 +105,30 @@ func TestBytesThatNobodyReadsAreNotAnnouncedAgainAndAgain(t *testing.T) {
 		send("c") // and from now on it is told again
 		until(t, l, "all bytes", func() bool { return bytes.Equal(r.got, sent) })
 	}
+}
+
+// TestARawReaderIsToldOfBytesAlone: where none wait, it does not look in vain.
+func TestARawReaderIsToldOfBytesAlone(t *testing.T) {
+	r := &idler{eager: true}
+	l, c, client, _ := accepted(t, r)
+	onLoop(t, l, func() {
+		if r.told != 0 {
+			t.Errorf("told %d times of nothing", r.told)
+		}
+	})
+	_, _ = io.WriteString(client, "x")
+	until(t, l, "a byte", func() bool { return r.told == 1 && string(r.got) == "x" })
+	onLoop(t, l, func() {
+		c.SetRawReader(nil)
+		c.PauseRead()
+	})
+	_, _ = io.WriteString(client, "y")
+	until(t, l, "a byte that waits", func() bool { return c.flags&fReadReady != 0 })
+	onLoop(t, l, func() {
+		c.SetRawReader(r)
+		c.ResumeRead()
+	})
+	until(t, l, "that byte", func() bool { return string(r.got) == "xy" })
 }
 
 // TestTheEndIsHeardByWhoDoesNotRead: the FIN and the reset of a peer whose bytes are not asked for.

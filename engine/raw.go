@@ -23,9 +23,10 @@ const (
 	IORefused
 )
 
-// SetRawReader makes r read the socket in place of OnData; nil goes back, and what
-// waits in the socket is then delivered. Kept bytes stay until TakeKept (or, with
-// nil, are delivered). Within OnData the bytes not consumed become kept first.
+// SetRawReader makes r read the socket in place of OnData; nil goes back. What may wait
+// in the socket is then delivered: OnReadable follows when there may be some. Kept bytes
+// stay until TakeKept (or, with nil, are delivered). Within OnData the bytes not consumed
+// become kept first.
 func (c *Conn) SetRawReader(r RawReader) {
 	c.onward = nil
 	if r == nil {
@@ -36,8 +37,12 @@ func (c *Conn) SetRawReader(r RawReader) {
 		c.flags &^= fRaw
 		c.shrinkExt()
 	} else {
+		known := c.flags&(fRaw|fReadReady|fDelivering|fTransform|fMemory) == 0 && c.kept == nil
 		c.extend().reader = r
 		c.flags |= fRaw
+		if known {
+			return // nothing that was reported waits there, and what comes will be reported
+		}
 	}
 	if c.flags&fClosed == 0 {
 		c.flags |= fReadReady | fDoRead

@@ -186,7 +186,7 @@ func (p *Pump) begin() {
 	p.src.ResumeRead()
 	p.started = true
 	p.dst.SetRawWriter(events{p})
-	p.src.SetRawReader(events{p}) // OnReadable follows, unless the end was read before
+	p.src.SetRawReader(events{p}) // OnReadable follows, but for an end that was read before
 	p.ready = p.src.ReadClosed()
 	p.pump()
 }
