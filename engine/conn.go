@@ -41,7 +41,7 @@ type Conn struct {
 	remote      netip.AddrPort
 	errno       uint16
 	reason      CloseReason
-	asks        asks
+	asks        asks // of the poller
 }
 
 // connFlags is the state of a Conn, one bit each.

@@ -2,40 +2,41 @@ package engine
 
 import "github.com/sluiceproxy/sluice/engine/poll"
 
-// asks is what the poller reports of a socket but for bytes, or what it will again after
-// fMuted. Edges that nobody waits for wake the loop in vain, so it is not all from the start.
+// asks is what the poller is to report of a socket beside its end and failures. Edges that
+// nobody waits for wake the loop in vain, so it is not all from the start.
 //
-//	reads (accepted)         a write was blocked -> all
-//	readsAndRoom (dialled)   the same -> all; told of room in vain -> reads
-//	all                      stays: who was blocked once often is again
+//	asksReads (accepted)    a write was blocked -> asksAll
+//	asksRoomToo (dialled)   the same; told of room in vain -> asksReads
+//	asksAll                 stays: who was blocked once often is again
 //
-// Memory connections have no poller.
+// While a connection is fMuted it is room alone, and asks what it will be again. Memory
+// connections have no poller.
 type asks uint8
 
 const (
-	reads asks = iota
-	readsAndRoom
-	all
+	asksReads asks = iota
+	asksRoomToo
+	asksAll
 )
 
 // block notes that the socket took less than offered: an event follows when there is room.
 func (c *Conn) block() {
 	c.flags |= fBlocked
-	if c.asks == all {
+	if c.asks == asksAll {
 		return
 	}
-	if c.asks == reads && c.flags&(fMuted|fMemory|fClosed) == 0 {
+	if c.asks == asksReads && c.flags&(fMuted|fMemory|fClosed) == 0 {
 		c.asked(c.loop.poller.All(int(c.fd)))
 	}
-	c.asks = all
+	c.asks = asksAll
 }
 
 // narrow follows word of room that no write waits for. Splicing is interrupted by it once
 // a turn: when bytes that were announced have been read already, room is all that is left
 // to report.
 func (c *Conn) narrow() {
-	if c.asks == readsAndRoom && c.flags&(fMuted|fMemory|fClosed) == 0 {
-		c.asks = reads
+	if c.asks == asksRoomToo && c.flags&(fMuted|fMemory|fClosed) == 0 {
+		c.asks = asksReads
 		c.asked(c.loop.poller.Reads(int(c.fd)))
 	}
 }
@@ -58,10 +59,10 @@ func (c *Conn) drained() {
 		return
 	}
 	c.flags &^= fMuted
-	if c.asks == all {
+	if c.asks == asksAll {
 		c.asked(c.loop.poller.All(int(c.fd)))
 	} else {
-		c.asks = reads
+		c.asks = asksReads
 		c.asked(c.loop.poller.Reads(int(c.fd)))
 	}
 }
@@ -83,6 +84,6 @@ func (c *Conn) registerAccepted() error {
 }
 
 func (c *Conn) registerDialled() error {
-	c.asks = readsAndRoom
+	c.asks = asksRoomToo
 	return c.loop.poller.Add(int(c.fd))
 }

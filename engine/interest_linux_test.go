@@ -198,7 +198,7 @@ func TestWhatThePollerIsAskedFor(t *testing.T) {
 	var c *Conn
 	onLoop(t, l, func() {
 		c = l.Dial(DialSpec{Network: "unix", Path: path}, newEnd())
-		if c.asks != readsAndRoom {
+		if c.asks != asksRoomToo {
 			t.Errorf("dialled: asks for %d", c.asks)
 		}
 	})
@@ -208,11 +208,11 @@ func TestWhatThePollerIsAskedFor(t *testing.T) {
 	}
 	defer s.Close()
 	_ = s.SetDeadline(time.Now().Add(10 * time.Second))
-	until(t, l, "room in vain", func() bool { return c.asks == reads })
+	until(t, l, "room in vain", func() bool { return c.asks == asksReads })
 	const n = 8 << 20
 	onLoop(t, l, func() {
 		c.Write(make([]byte, n))
-		if c.asks != all || !c.WriteBlocked() {
+		if c.asks != asksAll || !c.WriteBlocked() {
 			t.Errorf("blocked (%t): asks for %d", c.WriteBlocked(), c.asks)
 		}
 	})
@@ -221,7 +221,7 @@ func TestWhatThePollerIsAskedFor(t *testing.T) {
 	}
 	until(t, l, "room again", func() bool { return !c.WriteBlocked() })
 	onLoop(t, l, func() {
-		if c.asks != all {
+		if c.asks != asksAll {
 			t.Errorf("at the end: asks for %d", c.asks)
 		}
 	})
@@ -233,7 +233,7 @@ func TestAConnectionWhoseEventsEndIsClosed(t *testing.T) {
 		"unread":  func(c *Conn) { c.flags |= fUnread; c.unread() },
 		"drained": func(c *Conn) { c.flags |= fMuted; c.drained() },
 		"block":   func(c *Conn) { c.block() },
-		"narrow":  func(c *Conn) { c.asks = readsAndRoom; c.narrow() },
+		"narrow":  func(c *Conn) { c.asks = asksRoomToo; c.narrow() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, c, _, e := accepted(t, &idler{})
