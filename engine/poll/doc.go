@@ -13,6 +13,7 @@
 //   - Closing a descriptor removes it from the poll set only when no duplicate
 //     of it is open: use Remove for those that have one.
 //
-// Registration is edge-triggered, once, for reading and writing, so pausing and
-// resuming cost no system call. The package must not know what a connection is.
+// Registration is edge-triggered, so pausing and resuming cost no system call. What is
+// reported changes only for sockets whose events nobody waits for (Reads, Room, All). The
+// package must not know what a connection is.
 package poll
