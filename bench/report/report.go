@@ -210,28 +210,24 @@ func (s *Scenario) of(peer string) []Sample {
 	return mine
 }
 
-// ratio returns the median over rounds of name's cost over the least cost among the proxies that against
-// accepts; 0 when no round has both. Rounds are compared within themselves because the machine drifts.
-func (s *Scenario) ratio(name string, against func(peer string) bool) float64 {
-	type round struct{ mine, least float64 }
-	rounds := map[int]round{}
+// ratio returns name's cost over that of the best proxy among those that against accepts: the one that makes it
+// largest. It is the median over rounds, each compared within itself because the machine drifts; 0 when no round
+// has both. The best of each round instead would be whoever was lucky in it, and so be less than any proxy costs.
+func (s *Scenario) ratio(name string, against func(peer string) bool) (most float64) {
+	mine := map[int]float64{} // by round
+	for _, m := range s.of(name) {
+		mine[m.Round] = m.Cost
+	}
+	ratios := map[string][]float64{}
 	for _, m := range s.Samples {
-		r := rounds[m.Round]
-		if m.Peer == name {
-			r.mine = m.Cost
-		}
-		if against(m.Peer) && m.Cost > 0 && (r.least == 0 || m.Cost < r.least) {
-			r.least = m.Cost
-		}
-		rounds[m.Round] = r
-	}
-	var ratios []float64
-	for _, r := range rounds {
-		if r.mine > 0 && r.least > 0 {
-			ratios = append(ratios, r.mine/r.least)
+		if cost := mine[m.Round]; cost > 0 && m.Cost > 0 && against(m.Peer) {
+			ratios[m.Peer] = append(ratios[m.Peer], cost/m.Cost)
 		}
 	}
-	return median(ratios)
+	for _, r := range ratios {
+		most = max(most, median(r))
+	}
+	return most
 }
 
 func bounds(samples []Sample) (least, most float64) {

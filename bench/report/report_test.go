@@ -47,6 +47,26 @@ func sampleReport() *Report {
 	}
 }
 
+// TestTheBestPeerIsOneOfTheRun: proxies that all cost 10 most of the time are equal, although some other is quick
+// in each round.
+func TestTheBestPeerIsOneOfTheRun(t *testing.T) {
+	var s Scenario
+	for round := range 9 {
+		for i, name := range []string{"sluice", "nginx", "haproxy"} {
+			cost := 10.0
+			if round%3 == i {
+				cost = 5
+			}
+			s.Samples = append(s.Samples, Sample{Peer: name, Round: round + 1, Cost: cost})
+		}
+	}
+	for _, r := range s.Rows("sluice") {
+		if !near(r.Ratio, 1) {
+			t.Errorf("%s: ratio %v", r.Peer, r.Ratio)
+		}
+	}
+}
+
 func TestRatiosAreMediansWithinRounds(t *testing.T) {
 	rows := sampleReport().Scenarios[0].Rows("sluice")
 	want := map[string]struct{ cost, spread, ratio float64 }{
