@@ -98,7 +98,9 @@ func TestTimerFiresEachTimeItIsSet(t *testing.T) {
 	}
 }
 
-func TestEventsOfASocket(t *testing.T) {
+// pair returns the descriptor of one end of a connection, and the other end.
+func pair(t *testing.T) (fd int, other net.Conn) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -108,19 +110,23 @@ func TestEventsOfASocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := ln.Accept()
-	if err != nil {
+	defer c.Close()
+	if other, err = ln.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { other.Close() })
 	f, err := c.(*net.TCPConn).File()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Close()
-	defer f.Close()
+	t.Cleanup(func() { f.Close() })
+	return int(f.Fd()), other
+}
+
+func TestEventsOfASocket(t *testing.T) {
+	fd, s := pair(t)
 	r := run(t, func(r *recorder) {
-		if err := r.p.Add(int(f.Fd())); err != nil {
+		if err := r.p.Add(fd); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -8,27 +8,7 @@ import (
 
 // TestReadsRoomAndAll sees which events stay away. That one does is shown by another that comes after it would have.
 func TestReadsRoomAndAll(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	c, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	f, err := c.(*net.TCPConn).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Close()
-	defer f.Close()
-	fd := int(f.Fd())
+	fd, s := pair(t)
 	r := run(t, nil)
 	see := func(what string, want Events) {
 		t.Helper()
