@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -18,7 +19,7 @@ import (
 // then need no switch from one process to another, and cost the least that messages can cost them.
 type Echo struct {
 	listener net.Listener
-	file     interface{ Close() error } // what listenFD is of
+	file     *os.File // what listenFD is of
 	listenFD int
 	epfd     int
 
@@ -147,7 +148,7 @@ func (e *Echo) accept() {
 // not so when the end of the stream is to be read too.
 func (e *Echo) echo(fd int, ends bool) {
 	for {
-		n, errno := rawRecv(fd, e.buf)
+		n, errno := rawRead(fd, e.buf)
 		if errno == syscall.EAGAIN {
 			return
 		}

@@ -20,11 +20,6 @@ func rawRead(fd int, b []byte) (int, syscall.Errno) {
 	return int(n), e
 }
 
-func rawRecv(fd int, b []byte) (int, syscall.Errno) {
-	n, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
-	return int(n), e
-}
-
 func rawWrite(fd int, b []byte) (int, syscall.Errno) {
 	n, _, e := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
 		syscall.MSG_NOSIGNAL, 0, 0)

@@ -27,7 +27,8 @@ type front struct {
 	done   chan result
 	live   *atomic.Int32
 
-	client, up *engine.Conn // loop only
+	client, up *engine.Conn // loop only, as relayed
+	relayed    *relay.Tunnel
 }
 
 type result struct {
@@ -41,7 +42,7 @@ func (f *front) OnAccept(c *engine.Conn) engine.Handler {
 	spec := engine.DialSpec{Addr: f.origin.(*net.TCPAddr).AddrPort()}
 	up := c.Loop().Dial(spec, nil)
 	f.client, f.up = c, up
-	relay.Relay(c, up, f.opts, f)
+	f.relayed = relay.Relay(c, up, f.opts, f)
 	return c.Handler()
 }
 
@@ -470,30 +471,7 @@ func TestPumpHandsBackExactlyAfterItsLimit(t *testing.T) {
 // TestSmallMessagesAreCounted: the engine passes them on without the pump, whose counts are to be as exact as
 // after a piece that it moved itself.
 func TestSmallMessagesAreCounted(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	g := start(t)
-	y := &kept{front{origin: ln.Addr(), done: make(chan result, 1), live: new(atomic.Int32)}, nil}
-	el, err := g.Listen(engine.ListenSpec{Addr: "127.0.0.1:0"}, func(*engine.Loop) engine.Acceptor { return y })
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := net.Dial("tcp", el.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	origin, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer origin.Close()
-	_ = client.SetDeadline(time.Now().Add(20 * time.Second))
-	_ = origin.SetDeadline(time.Now().Add(20 * time.Second))
-
+	client, origin, f, g := tunnel(t, relay.Options{})
 	var up, down uint64
 	move := func(from, to net.Conn, n int, count *uint64) {
 		t.Helper()
@@ -515,30 +493,17 @@ func TestSmallMessagesAreCounted(t *testing.T) {
 		move(client, origin, n, &up)
 		move(origin, client, n, &down)
 		on(t, g, func() {
-			if u, d := y.t.Moved(); u != up || d != down {
+			if u, d := f.relayed.Moved(); u != up || d != down {
 				t.Errorf("moved %d and %d, want %d and %d", u, d, up, down)
 			}
-			if u, d := y.t.Pending(); u != 0 || d != 0 {
+			if u, d := f.relayed.Pending(); u != 0 || d != 0 {
 				t.Errorf("pending %d and %d", u, d)
 			}
 		})
 	}
 	client.Close()
 	origin.Close()
-	if r := y.wait(t); r.up != up || r.down != down {
+	if r := f.wait(t); r.up != up || r.down != down {
 		t.Errorf("at the end %d and %d, want %d and %d", r.up, r.down, up, down)
 	}
-}
-
-// kept is a front that keeps its tunnel.
-type kept struct {
-	front
-	t *relay.Tunnel
-}
-
-func (k *kept) OnAccept(c *engine.Conn) engine.Handler {
-	k.live.Add(1)
-	spec := engine.DialSpec{Addr: k.origin.(*net.TCPAddr).AddrPort()}
-	k.t = relay.Relay(c, c.Loop().Dial(spec, nil), k.opts, &k.front)
-	return c.Handler()
 }

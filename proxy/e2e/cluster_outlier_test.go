@@ -76,15 +76,19 @@ func TestCL46ConnectFailuresEject(t *testing.T) {
 	}
 }
 
-// CL-45: a host whose success rate is far below the others' is ejected at the end of an interval.
-func TestCL45SuccessRate(t *testing.T) {
-	harness.NoLeaks(t)
-	var origins []harness.Origin
-	var all []*mortal
+// fiveMortals returns a cluster's worth of origins, twice.
+func fiveMortals(t *testing.T) (all []*mortal, origins []harness.Origin) {
 	for range 5 {
 		m := newMortal(t, "x")
 		all, origins = append(all, m), append(origins, m)
 	}
+	return all, origins
+}
+
+// CL-45: a host whose success rate is far below the others' is ejected at the end of an interval.
+func TestCL45SuccessRate(t *testing.T) {
+	harness.NoLeaks(t)
+	all, origins := fiveMortals(t)
 	all[2].status.Store(500)
 	p := harness.Start(t, checked(`outlier_detection: { interval: 0.3s, base_ejection_time: 60s, max_ejection_time: 60s, enforcing_consecutive_5xx: 0, success_rate_request_volume: 10, success_rate_stdev_factor: 1000 }`+noMerge, origins...))
 	harness.Eventually(t, "ejected by its rate", func() bool {
@@ -133,12 +137,7 @@ func TestCL45EachKindEjects(t *testing.T) {
 	} {
 		t.Run(row.kind, func(t *testing.T) {
 			harness.NoLeaks(t)
-			var origins []harness.Origin
-			var all []*mortal
-			for range 5 {
-				m := newMortal(t, "x")
-				all, origins = append(all, m), append(origins, m)
-			}
+			all, origins := fiveMortals(t)
 			fields := ""
 			for _, kind := range []string{
 				"consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure", "success_rate", "local_origin_success_rate",
