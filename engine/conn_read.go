@@ -38,14 +38,22 @@ func (c *Conn) onReadable() {
 	}
 }
 
-// received counts n bytes of a read that asked for want. Fewer than that means
-// drained, unless an end was announced that only another read can meet.
+// received counts n bytes of a read that asked for want.
 func (c *Conn) received(n, want int) {
 	c.bytesRead += uint64(n)
-	if n < want && c.flags&(fHup|fWriteFailed) == 0 {
+	if c.short(n, want) {
 		c.flags &^= fReadReady
-		c.drained()
 	}
+}
+
+// short reports whether a read of n bytes that asked for want has drained the socket:
+// when they are fewer, unless an end was announced that only another read can meet.
+func (c *Conn) short(n, want int) bool {
+	if n == want || c.flags&(fHup|fWriteFailed) != 0 {
+		return false
+	}
+	c.drained()
+	return true
 }
 
 func (c *Conn) deliver(view []byte) int {

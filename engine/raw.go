@@ -94,19 +94,9 @@ func (c *Conn) ReadRaw(p []byte) (n int, drained bool, st IOState) {
 	n, e := c.recv(p)
 	if n > 0 {
 		c.bytesRead += uint64(n)
-		return n, c.short(n, p), IOMoved
+		return n, c.short(n, len(p)), IOMoved
 	}
 	return 0, true, c.rawReadEnded(e)
-}
-
-// short reports whether reading n bytes into p has drained the socket: when they are
-// fewer than asked for, unless an end was announced that only another read can meet.
-func (c *Conn) short(n int, p []byte) bool {
-	if n == len(p) || c.flags&(fHup|fWriteFailed) != 0 {
-		return false
-	}
-	c.drained()
-	return true
 }
 
 // Forward receives into p, for a RawReader, and writes what came to dst: ReadRaw and
@@ -134,7 +124,7 @@ func (c *Conn) forwarded(dst *Conn, p []byte, n int, e syscall.Errno, w int, we 
 	if w < n && !dst.writeBlocked(we) {
 		dst.queue(p[w:n])
 	}
-	return n, c.short(n, p), IOMoved
+	return n, c.short(n, len(p)), IOMoved
 }
 
 // PassTo makes c, whose raw reader p is, pass what it receives on to dst by itself: as

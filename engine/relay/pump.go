@@ -227,7 +227,7 @@ func (p *Pump) readable() {
 // pass leaves what comes next to the engine, when nothing is to be done with it but
 // to copy it: so most messages of interactive protocols do not touch the pump.
 func (p *Pump) pass() {
-	if p.bulk || p.left >= 0 || len(p.src.Loop().ReadBuffer()) > int(p.limit) {
+	if p.bulk || p.left >= 0 || len(p.src.Loop().ReadBuffer()) > p.piece() {
 		return
 	}
 	if p.passing = p.src.PassTo(p.dst, events{p}); p.passing {
